@@ -24,7 +24,7 @@ pub const FRAME_MAX: usize = 1024 * 1024;
 
 /// From the box to the cloud.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "t")]
+#[serde(rename_all = "snake_case")]
 pub enum Up {
     /// The first frame.
     Hello(Hello),
@@ -34,7 +34,7 @@ pub enum Up {
 
 /// From the cloud to the box.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "t")]
+#[serde(rename_all = "snake_case")]
 pub enum Down {
     /// Answer to [`Hello`]: the version spoken, and what is already held.
     Welcome(Welcome),
