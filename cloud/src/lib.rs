@@ -1,0 +1,8 @@
+//! The cloud: takes records from boxes, judges them, tells agencies and people.
+//!
+//! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`,
+//! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
+//! `db` and the `domain` crate.
+
+pub mod access;
+pub mod db;
