@@ -1,1 +1,6 @@
-//! stub
+//! Promises kept towards programs we did not write, and towards the system underneath.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod devices;
+mod puback;
+mod receivers;
