@@ -25,7 +25,7 @@ check:
 bench: ## Prints the table of figures.
 	@scripts/need build
 	$(CARGO) build --release --locked -p antuo-cloud -p antuo-gateway -p antuo-sim
-	$(CARGO) run --release --locked -p antuo-tests --bin bench -- --bin-dir $(BIN)
+	$(CARGO) run --release --locked -p antuo-tests --bin bench
 
 crash: ## kill -9 of box, cloud and receiver, ROUNDS times (default 10).
 	@scripts/need test
