@@ -130,8 +130,8 @@ async fn resident(world: &World, gateway: &str) -> Result<()> {
     let mqtt = world.mqtt(gateway)?;
     let mut clients = Vec::with_capacity(DEVICES);
     for n in 0..DEVICES {
-        let client = Client::log_in_as(mqtt, &button.username, &button.secret, &format!("d{n}"));
-        clients.push(client.await?);
+        let id = format!("d{n}");
+        clients.push(Client::log_in_as(mqtt, &button.username, &button.secret, &id).await?);
     }
     let pid = world.boxes.get(gateway).and_then(Program::pid);
     let pid = pid.context("the box runs")?;
