@@ -1,10 +1,13 @@
 //! The box of a centre: takes its devices' messages in, decides, keeps, and forwards what they mean.
 //!
 //! Floors, imports pointing down only: `app` and `config` wire; `intake`, `uplink`, `control` and `status`
-//! are the drivers, each owning one conversation; `adapter` and `site` decide, purely; `store` keeps.
+//! are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode` and `site` decide,
+//! purely; `store` keeps.
 
 pub mod adapter;
+pub mod broker;
 pub mod clock;
+pub mod decode;
 pub mod gauges;
 pub mod site;
 pub mod store;
