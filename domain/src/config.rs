@@ -145,6 +145,8 @@ pub enum Role {
     Reader,
     /// Motion or vibration.
     Motion,
+    /// Sounder or siren: what it says about `alarm` is the echo of a command, never evidence.
+    Siren,
     /// A device that carries others.
     Bridge,
 }
@@ -164,7 +166,7 @@ impl Role {
             | Self::ManualCallPoint
             | Self::Motion
             | Self::Bridge => true,
-            Self::Water | Self::Door | Self::Lock | Self::Reader => false,
+            Self::Water | Self::Door | Self::Lock | Self::Reader | Self::Siren => false,
         }
     }
 }
