@@ -6,4 +6,7 @@
 
 pub mod access;
 pub mod db;
+pub mod dispatch;
+pub mod engine;
+pub mod incident;
 pub mod live;
