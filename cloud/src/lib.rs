@@ -9,4 +9,5 @@ pub mod db;
 pub mod dispatch;
 pub mod engine;
 pub mod incident;
+pub mod ingest;
 pub mod live;
