@@ -219,6 +219,38 @@ pub enum Step {
     },
 }
 
+/// What happens to a job from outside; time alone is [`Job::late`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A dispatcher takes it in hand.
+    Claim {
+        /// A number for the first attempt; later ones keep theirs.
+        number: u16,
+        /// The receiver's addresses.
+        targets: Targets,
+        /// Until when it is in hand.
+        lease_until: Timestamp,
+    },
+    /// An attempt ended.
+    Ended {
+        /// Which.
+        attempt: u32,
+        /// How.
+        outcome: Outcome,
+        /// Chance that spreads the retries.
+        chance: u32,
+    },
+    /// Our operator heard that a human at the agency took it.
+    Accept {
+        /// Who.
+        by: PersonId,
+        /// The agency's reference.
+        reference: String,
+        /// Whom our operator spoke to.
+        spoke_to: String,
+    },
+}
+
 /// How an attempt failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
@@ -359,10 +391,39 @@ impl Job {
         }
     }
 
-    /// A dispatcher takes it in hand. `number` counts only for the first attempt. None when it is
-    /// not due.
+    /// What an input does. None when it does not matter now: a claim of a job that is not due, the
+    /// end of an attempt no longer in hand, an acceptance of what is settled.
     #[must_use]
-    pub fn claim(
+    pub fn step(&self, input: &Input, now: Timestamp) -> Option<Step> {
+        match input {
+            Input::Claim {
+                number,
+                targets,
+                lease_until,
+            } => self.claim(*number, *targets, *lease_until, now),
+            Input::Ended {
+                attempt,
+                outcome,
+                chance,
+            } => self.ended(*attempt, outcome, *chance, now),
+            Input::Accept {
+                by,
+                reference,
+                spoke_to,
+            } => {
+                let settled =
+                    matches!(self.state, State::Accepted { .. } | State::Cancelled { .. });
+                (!settled).then(|| Step::Accepted {
+                    at: now,
+                    by: *by,
+                    reference: reference.clone(),
+                    spoke_to: spoke_to.clone(),
+                })
+            }
+        }
+    }
+
+    fn claim(
         &self,
         number: u16,
         targets: Targets,
@@ -384,16 +445,9 @@ impl Job {
         })
     }
 
-    /// An attempt ended. `chance` spreads the retries. None when the end no longer matters: a reply
-    /// counts whenever the job still waits for one, everything else only for the attempt in hand.
-    #[must_use]
-    pub fn ended(
-        &self,
-        attempt: u32,
-        outcome: &Outcome,
-        chance: u32,
-        now: Timestamp,
-    ) -> Option<Step> {
+    /// A reply counts whenever the job still waits for one, everything else only for the attempt in
+    /// hand.
+    fn ended(&self, attempt: u32, outcome: &Outcome, chance: u32, now: Timestamp) -> Option<Step> {
         let in_hand =
             matches!(self.state, State::Sending { attempt: current, .. } if current == attempt);
         let failed = |how, wait| {
@@ -464,24 +518,6 @@ impl Job {
         }
     }
 
-    /// Our operator says a human at the agency took it. None when it is cancelled or taken already.
-    #[must_use]
-    pub fn accept(
-        &self,
-        by: PersonId,
-        reference: String,
-        spoke_to: String,
-        now: Timestamp,
-    ) -> Option<Step> {
-        let settled = matches!(self.state, State::Accepted { .. } | State::Cancelled { .. });
-        (!settled).then_some(Step::Accepted {
-            at: now,
-            by,
-            reference,
-            spoke_to,
-        })
-    }
-
     /// The case is closed: nothing further is to be sent. What is in hand or done stays.
     #[must_use]
     pub fn stop(&self, now: Timestamp) -> Option<Step> {
@@ -503,7 +539,7 @@ impl Job {
 
     /// Takes one change into account. Knows nothing of rules: those were applied when the step was
     /// made.
-    pub fn take(&mut self, step: &Step) {
+    pub fn apply(&mut self, step: &Step) {
         match step {
             Step::Begun {
                 attempt,
@@ -529,7 +565,7 @@ impl Job {
                 attempt,
                 how,
                 not_before,
-            } => self.take_failure(*attempt, *how, *not_before),
+            } => self.apply_failure(*attempt, *how, *not_before),
             Step::Received { at, .. } => {
                 self.reached = true;
                 self.state = State::Received {
@@ -555,7 +591,7 @@ impl Job {
         }
     }
 
-    fn take_failure(&mut self, attempt: u32, how: Failure, not_before: Timestamp) {
+    fn apply_failure(&mut self, attempt: u32, how: Failure, not_before: Timestamp) {
         self.reached |= how.may_have_arrived();
         match how {
             Failure::Nak {
