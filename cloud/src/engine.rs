@@ -104,6 +104,18 @@ impl Engine {
         }
     }
 
+    /// Where chance comes from.
+    #[must_use]
+    pub fn entropy(&self) -> &Entropy {
+        &self.entropy
+    }
+
+    /// The way to whoever looks at rows.
+    #[must_use]
+    pub fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
     /// Begins work on a centre, under its lock.
     ///
     /// # Errors
@@ -223,9 +235,7 @@ impl Engine {
                 return Ok(None);
             };
             let mut work = self.begin(candidate.centre).await?;
-            if let Some(claimed) =
-                hand::take(&mut work, &candidate, lease, targets, frame).await?
-            {
+            if let Some(claimed) = hand::take(&mut work, &candidate, lease, targets, frame).await? {
                 self.commit(work).await?;
                 return Ok(Some(claimed));
             }

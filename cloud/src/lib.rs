@@ -12,3 +12,5 @@ pub mod incident;
 pub mod ingest;
 pub mod live;
 pub mod presence;
+pub mod ticker;
+pub mod verify;

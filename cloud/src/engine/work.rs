@@ -134,6 +134,7 @@ impl Work {
         entries: &[Entry],
     ) -> Result<Option<u64>, EngineError> {
         let (tx, scope) = (self.write.tx(), &self.scope);
+        store::save(tx, scope, after).await?;
         let mut kept = None;
         for entry in entries {
             let said = Said::Case(after.id, Box::new(entry.clone()));
@@ -144,13 +145,18 @@ impl Work {
                 kept = Some(seq);
             }
         }
-        store::save(tx, scope, after).await?;
         for job in changed(after, entries) {
             dispatch::store::save(tx, scope, after.id, job).await?;
             self.due |= job.due_at().is_some_and(|due| due <= self.now);
         }
         self.touched.insert(after.id);
         Ok(kept)
+    }
+
+    /// The number the next entry of the chain will have.
+    #[must_use]
+    pub fn next_entry(&self) -> u64 {
+        self.chain.next()
     }
 
     /// Chains records together.

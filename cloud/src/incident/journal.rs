@@ -258,6 +258,12 @@ impl Chain {
         })
     }
 
+    /// The number the next entry will have.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.seq + 1
+    }
+
     /// Appends an entry and gives its number. The head row is written by [`Chain::save`].
     ///
     /// # Errors
@@ -274,7 +280,7 @@ impl Chain {
         let written = serde_json::to_string(&refs).map_err(DbError::corrupt("journal.refs"))?;
         let header = Header {
             centre: self.centre,
-            seq: self.seq + 1,
+            seq: self.next(),
             at,
             v: JOURNAL_V,
             kind: said.kind(),
