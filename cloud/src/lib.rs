@@ -6,3 +6,11 @@
 
 pub mod access;
 pub mod db;
+pub mod dispatch;
+pub mod engine;
+pub mod incident;
+pub mod ingest;
+pub mod live;
+pub mod presence;
+pub mod ticker;
+pub mod verify;
