@@ -5,5 +5,7 @@
 //! `db` and the `domain` crate.
 
 pub mod access;
+pub mod config;
 pub mod db;
+pub mod keys;
 pub mod live;
