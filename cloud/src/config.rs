@@ -258,7 +258,7 @@ sealing = "/elsewhere/sealing.keys"
         assert!(swap("sqlite:antuo.db", "sqlite:").contains("sqlite:FILE"));
         assert!(swap("127.0.0.1:0", "0.0.0.0:80").contains("127.0.0.1 behind a proxy"));
         assert!(swap("127.0.0.1:0\"", "127.0.0.1:0\"\nkey = \"k\"").contains("go together"));
-        assert!(swap("[keys]", "").contains("missing field `keys`"));
+        assert!(swap("sealing =", "# sealing =").contains("missing field `sealing`"));
         let both = GOOD.replace("127.0.0.1:0", "127.0.0.1:443");
         assert!(read(&both, None).unwrap_err().contains("its own port"));
     }
