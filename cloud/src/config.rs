@@ -148,6 +148,18 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
+        Self::of_text(&text, path, env)
+    }
+
+    /// Checks the text of a file at `path`.
+    ///
+    /// # Errors
+    /// Names what is wrong and what would be right.
+    pub fn of_text(
+        text: &str,
+        path: &Path,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let dir = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             Some(_) | None => Path::new("."),
