@@ -205,11 +205,7 @@ pub fn names_of(
     serde_json::from_slice(&plain).map_err(DbError::corrupt("child.sealed"))
 }
 
-async fn collectors(
-    tx: &mut Tx,
-    centre: Uuid,
-    now: Timestamp,
-) -> Result<Vec<Collector>, DbError> {
+async fn collectors(tx: &mut Tx, centre: Uuid, now: Timestamp) -> Result<Vec<Collector>, DbError> {
     let rows = sql!(
         tx,
         fetch_all as (Uuid, Uuid),

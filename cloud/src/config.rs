@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::KeyFiles;
 
@@ -64,6 +64,42 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// Where a running process listens: `addresses.json` in its data folder (contract D).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Browsers and apps.
+    pub http: SocketAddr,
+    /// Boxes.
+    pub boxes: SocketAddr,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Addresses {
+    /// The file in a data folder.
+    #[must_use]
+    pub fn file(dir: &Path) -> PathBuf {
+        dir.join("addresses.json")
+    }
+
+    /// What the file says; none when nothing runs there.
+    #[must_use]
+    pub fn read(dir: &Path) -> Option<Self> {
+        let text = fs::read(Self::file(dir)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Writes the file whole, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        let half = dir.join("addresses.json.new");
+        fs::write(&half, serde_json::to_vec(self)?)?;
+        fs::rename(half, Self::file(dir))
+    }
 }
 
 /// What is wrong with the settings.
@@ -165,7 +201,7 @@ impl Config {
             Some(_) | None => Path::new("."),
         };
         let file =
-            toml::from_str(&text).map_err(|why: toml::de::Error| ConfigError::Unreadable {
+            toml::from_str(text).map_err(|why: toml::de::Error| ConfigError::Unreadable {
                 path: path.to_owned(),
                 why: why.to_string(),
             })?;

@@ -147,7 +147,11 @@ async fn centres_touched(
     tx: &mut Tx,
     document: &Document,
 ) -> Result<BTreeSet<CentreId>, ImportError> {
-    let mut centres = document.centres.iter().map(|c| c.id).collect::<BTreeSet<_>>();
+    let mut centres = document
+        .centres
+        .iter()
+        .map(|c| c.id)
+        .collect::<BTreeSet<_>>();
     for grant in document.people.iter().flat_map(|person| &person.grants) {
         let Reach::Child(child) = grant.reach else {
             continue;

@@ -1,21 +1,18 @@
 //! `antuo-cloud provision`: the identity of a box, made here and carried to it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ambient::Clock;
 use domain::id::GatewayId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use std::net::SocketAddr;
 use uuid::Uuid;
 
-use crate::app::Addresses;
-use crate::config::Config;
+use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError, Urgency};
-use crate::keys::{
-    Authority, Issued, KeyError, SigningKey, first_name_of, make_folder, write_new,
-};
+use crate::keys::{Authority, Issued, KeyError, SigningKey, first_name_of, make_folder, write_new};
 use crate::sql;
 
 /// What to make.
@@ -75,7 +72,9 @@ pub async fn provision(
     }
     let authority = Authority::read(&config.keys.ca, &config.keys.ca_key)?;
     let signing = SigningKey::read(&config.keys.config_signing)?;
-    let issued = authority.issue_gateway(what.gateway).map_err(KeyError::from)?;
+    let issued = authority
+        .issue_gateway(what.gateway)
+        .map_err(KeyError::from)?;
     let server_name = server_name(&config.keys.boxes_certificate)?;
     let mut write = db.write(Urgency::Other).await?;
     let tx = write.tx();

@@ -169,7 +169,11 @@ fn code(at: &At<'_>) -> Result<String, Wrong> {
     let wanted = "must be an administrative code of 2 to 12 digits, as a text";
     let text = at.text(12).map_err(|_| at.wrong(wanted))?;
     let digits = text.len() >= 2 && text.bytes().all(|b| b.is_ascii_digit());
-    if digits { Ok(text) } else { Err(at.wrong(wanted)) }
+    if digits {
+        Ok(text)
+    } else {
+        Err(at.wrong(wanted))
+    }
 }
 
 fn watch_room(at: &At<'_>) -> Result<WatchRoom, Wrong> {
@@ -218,7 +222,11 @@ fn host_and_port(at: &At<'_>) -> Result<String, Wrong> {
     let text = at.text(NAME_MAX).map_err(|_| at.wrong(wanted))?;
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_some_and(|port| port > 0) { Ok(text) } else { Err(at.wrong(wanted)) }
+    if port.is_some_and(|port| port > 0) {
+        Ok(text)
+    } else {
+        Err(at.wrong(wanted))
+    }
 }
 
 fn centre(at: &At<'_>) -> Result<Centre, Wrong> {
@@ -265,7 +273,10 @@ fn centre(at: &At<'_>) -> Result<Centre, Wrong> {
 
 fn nothing_twice(centre: &Centre) -> Result<(), Wrong> {
     let list = |name: &str| format!("{}.{name}", centre.path);
-    unique(&list("accounts"), centre.accounts.iter().map(|a| a.receiver))?;
+    unique(
+        &list("accounts"),
+        centre.accounts.iter().map(|a| a.receiver),
+    )?;
     unique(&list("gateways"), centre.gateways.iter().map(|g| g.id))?;
     unique(&list("zones"), centre.zones.iter().map(|z| &z.id))?;
     let doors = centre.doors.iter().map(|d| (d.gateway, &d.username));
@@ -359,7 +370,9 @@ fn grant(at: &At<'_>) -> Result<Grant, Wrong> {
             let f = at.fields(&["role", "watch_room"])?;
             Reach::WatchRoom(f.get("watch_room")?.uuid()?)
         }
-        "director" | "carer" => Reach::Centre(at.fields(&["role", "centre"])?.get("centre")?.uuid()?),
+        "director" | "carer" => {
+            Reach::Centre(at.fields(&["role", "centre"])?.get("centre")?.uuid()?)
+        }
         _ => {
             at.fields(&["role"])?;
             Reach::Deployment

@@ -171,9 +171,9 @@ pub fn card(at: &At<'_>) -> Result<Card, Wrong> {
     Ok(Card {
         path: at.path.clone(),
         number,
-        holder_kind: holder.get("kind")?.word(&[
-            "child", "guardian", "pickup", "staff", "visitor",
-        ])?,
+        holder_kind: holder
+            .get("kind")?
+            .word(&["child", "guardian", "pickup", "staff", "visitor"])?,
         holder: holder.get("id")?.uuid()?,
     })
 }

@@ -120,14 +120,20 @@ impl Writer<'_> {
     async fn centre(&mut self, centre: &Centre) -> Result<(), ImportError> {
         self.division(&centre.path, &centre.division).await?;
         let room = centre.watch_room.0;
-        if !self.there("select id from watch_room where id = $1", room).await? {
+        if !self
+            .there("select id from watch_room where id = $1", room)
+            .await?
+        {
             let wanted = "must be a watch room, in $.watch_rooms or imported before";
             return Err(wrong(&centre.path, "watch_room", wanted));
         }
         self.centre_row(centre).await?;
         for account in &centre.accounts {
             let receiver = account.receiver.0;
-            if !self.there("select id from receiver where id = $1", receiver).await? {
+            if !self
+                .there("select id from receiver where id = $1", receiver)
+                .await?
+            {
                 let wanted = "must be a receiver, in $.receivers or imported before";
                 return Err(wrong(&account.path, "receiver", wanted));
             }
@@ -229,7 +235,8 @@ impl Writer<'_> {
             gateway
         )?;
         let wanted = "must be a gateway of this centre, in its list or imported before";
-        row.map(|_| ()).ok_or_else(|| wrong(path, "gateway", wanted))
+        row.map(|_| ())
+            .ok_or_else(|| wrong(path, "gateway", wanted))
     }
 
     async fn door(&mut self, centre: CentreId, door: &Door) -> Result<(), ImportError> {
@@ -254,7 +261,8 @@ impl Writer<'_> {
     }
 
     async fn point(&mut self, centre: CentreId, point: &Point) -> Result<(), ImportError> {
-        self.own_gateway(centre, point.gateway.0, &point.path).await?;
+        self.own_gateway(centre, point.gateway.0, &point.path)
+            .await?;
         let enrolment = &point.enrolment;
         if let Some(zone) = &enrolment.zone {
             let row = sql!(
@@ -349,10 +357,12 @@ impl Writer<'_> {
             )?;
             row.is_some()
         } else {
-            self.there("select id from person where id = $1", card.holder).await?
+            self.there("select id from person where id = $1", card.holder)
+                .await?
         };
         if !held {
-            let wanted = "must be a child of this centre, or a person in $.people or imported before";
+            let wanted =
+                "must be a child of this centre, or a person in $.people or imported before";
             return Err(wrong(&card.path, "holder.id", wanted));
         }
         sql!(
