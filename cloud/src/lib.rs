@@ -14,7 +14,9 @@ pub mod incident;
 pub mod ingest;
 pub mod keys;
 pub mod live;
+pub mod metrics;
 pub mod setup;
+pub mod tls;
 
 #[cfg(test)]
 pub(crate) mod trial;
