@@ -5,12 +5,28 @@
 //! `db` and the `domain` crate.
 
 pub mod access;
+pub mod app;
+pub mod board;
+pub mod boxes;
+pub mod centre;
+pub mod config;
 pub mod db;
 pub mod dispatch;
 pub mod engine;
+pub mod family;
+pub mod health;
+pub mod http;
 pub mod incident;
 pub mod ingest;
+pub mod keys;
 pub mod live;
+pub mod metrics;
 pub mod presence;
+pub mod setup;
+pub mod stop;
 pub mod ticker;
+pub mod tls;
 pub mod verify;
+
+#[cfg(test)]
+pub(crate) mod trial;
