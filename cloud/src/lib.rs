@@ -11,3 +11,4 @@ pub mod engine;
 pub mod incident;
 pub mod ingest;
 pub mod live;
+pub mod presence;

@@ -379,6 +379,16 @@ impl Entry {
         }
     }
 
+    /// What the person who closed the case wrote.
+    #[must_use]
+    pub fn closing_note(&self) -> Option<&str> {
+        if let Self::Closed { note, .. } = self {
+            Some(note)
+        } else {
+            None
+        }
+    }
+
     /// The persons the entry names (D9).
     #[must_use]
     pub fn persons(&self) -> Vec<PersonId> {

@@ -7,7 +7,9 @@
 pub mod decide;
 pub mod entry;
 pub mod journal;
+pub mod report;
 pub mod store;
+pub mod timeline;
 
 use domain::event::State;
 use domain::id::{CentreId, IncidentId, PersonId, PointKey, ZoneId};
@@ -298,6 +300,14 @@ impl Case {
             }
         }
         self.priority = self.priority.min(self.present_priority());
+    }
+
+    /// The case after further entries.
+    #[must_use]
+    pub fn after(&self, entries: &[Entry]) -> Self {
+        let mut after = self.clone();
+        entries.iter().for_each(|entry| after.apply(entry));
+        after
     }
 
     /// Rings, if somebody had it in hand; what rings already goes on as it was.
