@@ -223,9 +223,7 @@ impl Engine {
                 return Ok(None);
             };
             let mut work = self.begin(candidate.centre).await?;
-            if let Some(claimed) =
-                hand::take(&mut work, &candidate, lease, targets, frame).await?
-            {
+            if let Some(claimed) = hand::take(&mut work, &candidate, lease, targets, frame).await? {
                 self.commit(work).await?;
                 return Ok(Some(claimed));
             }

@@ -5,10 +5,19 @@
 //! `db` and the `domain` crate.
 
 pub mod access;
+pub mod centre;
+pub mod config;
 pub mod db;
 pub mod dispatch;
 pub mod engine;
 pub mod incident;
 pub mod ingest;
+pub mod keys;
 pub mod live;
+pub mod metrics;
 pub mod presence;
+pub mod setup;
+pub mod tls;
+
+#[cfg(test)]
+pub(crate) mod trial;

@@ -30,7 +30,10 @@ pub async fn project(
     let mut of_child: BTreeMap<ChildId, Vec<(&Event, Movement)>> = BTreeMap::new();
     for event in events {
         if let Some(movement) = Movement::of(event, &node) {
-            of_child.entry(movement.child).or_default().push((event, movement));
+            of_child
+                .entry(movement.child)
+                .or_default()
+                .push((event, movement));
         }
     }
     let mut changed = Vec::new();
@@ -66,8 +69,8 @@ async fn keep_movements(
     movements: &[(&Event, Movement)],
 ) -> Result<(), DbError> {
     for (event, movement) in movements {
-        let body = serde_json::to_string(&movement.standing)
-            .map_err(DbError::corrupt("movement.body"))?;
+        let body =
+            serde_json::to_string(&movement.standing).map_err(DbError::corrupt("movement.body"))?;
         sql!(
             tx,
             execute,
@@ -113,7 +116,9 @@ async fn keep_presence(
         serde_json::from_str(&known).map_err(DbError::corrupt("presence.body"))?;
     let folded = movements
         .iter()
-        .fold(known.clone(), |known, (_, movement)| Some(fold(known, movement)));
+        .fold(known.clone(), |known, (_, movement)| {
+            Some(fold(known, movement))
+        });
     if folded == known {
         return Ok(false);
     }
