@@ -225,9 +225,9 @@ impl DeviceLedger {
         });
     }
 
-    /// True while this id waits for its PUBACK.
-    pub fn waits_for(&self, id: &str) -> bool {
-        self.with(|open| open.outstanding.contains(id))
+    /// True once this id has its PUBACK (at QoS 0: once it was handed over).
+    pub fn is_done(&self, id: &str) -> bool {
+        self.with(|open| open.known.contains(id) && !open.outstanding.contains(id))
     }
 
     /// The first failure to write, once.
@@ -392,12 +392,12 @@ pub mod tests {
         };
         ledger.handed(sent("a", Deed::Press));
         ledger.handed(sent("b", tap.clone()));
-        assert!(ledger.waits_for("a"));
+        assert!(!ledger.is_done("a") && !ledger.is_done("never handed over"));
         ledger.handed(sent("a", Deed::Press));
         ledger.puback("a", Micros(3));
         ledger.puback("a", Micros(4));
         ledger.seen(Uuid::nil(), "present", Micros(5));
-        assert!(!ledger.waits_for("a") && ledger.waits_for("b"));
+        assert!(ledger.is_done("a") && !ledger.is_done("b"));
         let other = scratch.0.join("police.jsonl");
         let mut receiver = LineFile::append_to(&other).unwrap();
         receiver

@@ -2,19 +2,20 @@
 //! clock and the PUBACKs are handed in.
 //!
 //! Stays inside what a real house does, and inside what the box promises to record one by one: a point goes off at
-//! most once in [`POINT_PAUSE_MS`], a device speaks at most once in [`DEVICE_PAUSE_MS`], a child that is in comes in no
-//! second time, and its next tap waits for the PUBACK of the last (two readers are two connections).
+//! most once in [`POINT_PAUSE_MS`] and not before the PUBACK of the last time (a box that was down would get a burst), a
+//! device speaks at most once in [`DEVICE_PAUSE_MS`], a child that is in comes in no second time, and its next tap waits
+//! for the PUBACK of the last (two readers are two connections).
 
 use crate::clock::{Chance, Micros};
 use crate::device::{self, Ids, Sending};
 use crate::ledger::{Books, Deed};
-use crate::site::{Site, Spot};
+use crate::site::{Pupil, Site, Spot};
 use crate::town::Passage;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A life-safety point goes off no faster: past 10 in 10 s the box counts instead of recording each.
-pub const POINT_PAUSE_MS: i64 = 1200;
+pub const POINT_PAUSE_MS: i64 = 1500;
 
 /// A device speaks no faster: past 20 a second the box counts instead of recording each.
 pub const DEVICE_PAUSE_MS: i64 = 100;
@@ -27,7 +28,8 @@ pub struct Mix {
     pub presses: usize,
     pub smokes: usize,
     pub zigbee: usize,
-    pub other: usize,
+    pub denied: usize,
+    pub batteries: usize,
 }
 
 impl Mix {
@@ -38,7 +40,8 @@ impl Mix {
         presses: 12,
         smokes: 8,
         zigbee: 5,
-        other: 5,
+        denied: 3,
+        batteries: 2,
     };
     /// For people who watch: a day in which nearly nothing goes wrong.
     pub const CALM: Mix = Mix {
@@ -47,8 +50,20 @@ impl Mix {
         presses: 4,
         smokes: 0,
         zigbee: 0,
-        other: 6,
+        denied: 4,
+        batteries: 2,
     };
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Draw {
+    Tap,
+    Door,
+    Press,
+    Smoke,
+    Zigbee,
+    Denied,
+    Battery,
 }
 
 /// What is known of the centre while it is played.
@@ -58,8 +73,8 @@ pub struct Player {
     mix: Mix,
     /// Children that are in.
     inside: BTreeMap<Uuid, bool>,
-    /// The last tap of each child.
-    last_tap: BTreeMap<Uuid, String>,
+    /// The last message about each child (by id) and of each life-safety point (by address).
+    last: BTreeMap<String, String>,
     /// Level of each smoke point, by address.
     smoke: BTreeMap<String, bool>,
     /// When each address last went off, and when each device last spoke.
@@ -73,7 +88,7 @@ impl Player {
             site,
             mix,
             inside: BTreeMap::new(),
-            last_tap: BTreeMap::new(),
+            last: BTreeMap::new(),
             smoke: BTreeMap::new(),
             quiet_until: BTreeMap::new(),
         }
@@ -111,85 +126,78 @@ impl Player {
         }
     }
 
-    /// The site played.
-    pub fn site(&self) -> &Site {
-        &self.site
+    /// The message drawn last is not sent after all, so nobody waits for its PUBACK.
+    pub fn never_sent(&mut self, id: &str) {
+        self.last.retain(|_, last| last != id);
     }
 
     /// Notes a tap that somebody else made at this site.
     pub fn tapped(&mut self, child: Uuid, passage: Passage, id: String) {
         self.inside.insert(child, passage == Passage::In);
-        self.last_tap.insert(child, id);
+        self.last.insert(child.to_string(), id);
     }
 
-    /// What happens now; nothing when the deed drawn does not fit at this instant. `waits` says whether a message
-    /// still has no PUBACK.
+    /// What happens now; nothing when the deed drawn does not fit at this instant. `done` says whether a message
+    /// has its PUBACK.
     pub fn next(
         &mut self,
         chance: &mut Chance,
         ids: &Ids,
         now: Micros,
-        waits: &dyn Fn(&str) -> bool,
+        done: &dyn Fn(&str) -> bool,
     ) -> Option<Sending> {
-        let Mix {
-            taps,
-            doors,
-            presses,
-            smokes,
-            zigbee,
-            other,
-        } = self.mix;
-        let mut drawn = chance.below(taps + doors + presses + smokes + zigbee + other);
-        let mut falls_in = |part: usize| {
-            let inside = drawn < part;
-            drawn = drawn.wrapping_sub(part);
-            inside
-        };
-        if falls_in(taps) {
-            return self.tap(chance, ids, now, waits);
+        match self.draw(chance) {
+            Draw::Tap => self.tap(chance, ids, now, done),
+            Draw::Door => {
+                let door = self.free(chance, &self.site.doors, now)?;
+                let opened = chance.percent(50);
+                Some(self.spoke(
+                    device::door(&self.site, &door, opened, ids.next(), now),
+                    now,
+                ))
+            }
+            Draw::Press => {
+                let button = self.free_point(chance, &self.site.buttons, now, done)?;
+                let press = device::press(&self.site, &button, ids.next(), now);
+                Some(self.went_off(press, &button, now))
+            }
+            Draw::Smoke => {
+                let detector = self.free_point(chance, &self.site.smokes, now, done)?;
+                let raised = self.turn(&detector);
+                let smoke = device::smoke(&self.site, &detector, raised, ids.next(), now);
+                Some(self.went_off(smoke, &detector, now))
+            }
+            Draw::Zigbee => self.zigbee(chance, ids, now),
+            Draw::Denied => {
+                let reader = self.free(chance, &self.site.readers_in, now)?;
+                Some(self.spoke(device::denied(&self.site, &reader, ids.next(), now), now))
+            }
+            Draw::Battery => {
+                let spot = self.free(chance, &self.site.smokes, now)?;
+                Some(self.spoke(device::battery(&self.site, &spot, ids.next(), now), now))
+            }
         }
-        if falls_in(doors) {
-            let door = self.free(chance, &self.site.doors, now)?;
-            return self.spoke(
-                device::door(&self.site, &door, chance.percent(50), ids.next(), now),
-                now,
-                DEVICE_PAUSE_MS,
-            );
+    }
+
+    fn draw(&self, chance: &mut Chance) -> Draw {
+        let mix = &self.mix;
+        let parts = [
+            (Draw::Tap, mix.taps),
+            (Draw::Door, mix.doors),
+            (Draw::Press, mix.presses),
+            (Draw::Smoke, mix.smokes),
+            (Draw::Zigbee, mix.zigbee),
+            (Draw::Denied, mix.denied),
+            (Draw::Battery, mix.batteries),
+        ];
+        let mut drawn = chance.below(parts.iter().map(|(_, part)| part).sum());
+        for (draw, part) in parts {
+            if drawn < part {
+                return draw;
+            }
+            drawn -= part;
         }
-        if falls_in(presses) {
-            let button = self.free(chance, &self.site.buttons, now)?;
-            return self.spoke(
-                device::press(&self.site, &button, ids.next(), now),
-                now,
-                POINT_PAUSE_MS,
-            );
-        }
-        if falls_in(smokes) {
-            let detector = self.free(chance, &self.site.smokes, now)?;
-            let raised = self.turn(&detector);
-            return self.spoke(
-                device::smoke(&self.site, &detector, raised, ids.next(), now),
-                now,
-                POINT_PAUSE_MS,
-            );
-        }
-        if falls_in(zigbee) {
-            return self.zigbee(chance, ids, now);
-        }
-        if chance.percent(50) {
-            let reader = self.free(chance, &self.site.readers_in, now)?;
-            return self.spoke(
-                device::denied(&self.site, &reader, ids.next(), now),
-                now,
-                DEVICE_PAUSE_MS,
-            );
-        }
-        let spot = self.free(chance, &self.site.smokes, now)?;
-        self.spoke(
-            device::battery(&self.site, &spot, ids.next(), now),
-            now,
-            DEVICE_PAUSE_MS,
-        )
+        Draw::Tap
     }
 
     fn tap(
@@ -197,12 +205,12 @@ impl Player {
         chance: &mut Chance,
         ids: &Ids,
         now: Micros,
-        waits: &dyn Fn(&str) -> bool,
+        done: &dyn Fn(&str) -> bool,
     ) -> Option<Sending> {
         let inside = |child: &Uuid| self.inside.get(child).copied().unwrap_or(false);
-        let can = |pupil: &&crate::site::Pupil| {
-            (pupil.fetches || !inside(&pupil.child))
-                && !self.last_tap.get(&pupil.child).is_some_and(|id| waits(id))
+        let can = |pupil: &&Pupil| {
+            let last = self.last.get(&pupil.child.to_string());
+            (pupil.fetches || !inside(&pupil.child)) && last.is_none_or(|id| done(id))
         };
         let able: Vec<_> = self.site.pupils.iter().filter(can).collect();
         let pupil = (*chance.pick(&able)?).clone();
@@ -214,7 +222,7 @@ impl Player {
         let reader = self.free(chance, readers, now)?;
         let sending = device::tap(&self.site, &reader, &pupil, passage, ids.next(), now);
         self.tapped(pupil.child, passage, sending.sent.id.clone());
-        self.spoke(sending, now, DEVICE_PAUSE_MS)
+        Some(self.spoke(sending, now))
     }
 
     fn zigbee(&mut self, chance: &mut Chance, ids: &Ids, now: Micros) -> Option<Sending> {
@@ -227,11 +235,8 @@ impl Player {
                 false => (false, Deed::AlarmCleared),
             },
         };
-        self.spoke(
-            device::zigbee_smoke(&self.site, &detector, level, deed, ids.next()),
-            now,
-            POINT_PAUSE_MS,
-        )
+        let smoke = device::zigbee_smoke(&self.site, &detector, level, deed, ids.next());
+        Some(self.spoke_until(smoke, &detector.address, now, POINT_PAUSE_MS))
     }
 
     /// Turns the level of a detector over and says what it is now.
@@ -251,14 +256,37 @@ impl Player {
         chance.pick(&able).map(|spot| (*spot).clone())
     }
 
-    fn spoke(&mut self, sending: Sending, now: Micros, pause_ms: i64) -> Option<Sending> {
+    /// One of the spots that may go off now.
+    fn free_point(
+        &self,
+        chance: &mut Chance,
+        spots: &[Spot],
+        now: Micros,
+        done: &dyn Fn(&str) -> bool,
+    ) -> Option<Spot> {
+        let quiet = |spot: &&Spot| self.last.get(&spot.address).is_none_or(|id| done(id));
+        let able: Vec<Spot> = spots.iter().filter(quiet).cloned().collect();
+        self.free(chance, &able, now)
+    }
+
+    fn went_off(&mut self, sending: Sending, spot: &Spot, now: Micros) -> Sending {
+        self.last
+            .insert(spot.address.clone(), sending.sent.id.clone());
+        self.spoke_until(sending, &spot.address, now, POINT_PAUSE_MS)
+    }
+
+    fn spoke(&mut self, sending: Sending, now: Micros) -> Sending {
+        let device = sending.sent.device.clone();
+        self.spoke_until(sending, &device, now, DEVICE_PAUSE_MS)
+    }
+
+    /// The device is quiet for its pause, and `key` for `pause_ms`.
+    fn spoke_until(&mut self, sending: Sending, key: &str, now: Micros, pause_ms: i64) -> Sending {
+        let after = |ms: i64| Micros(now.0 + ms * 1000);
         self.quiet_until
-            .insert(sending.topic.clone(), Micros(now.0 + pause_ms * 1000));
-        self.quiet_until.insert(
-            sending.sent.device.clone(),
-            Micros(now.0 + DEVICE_PAUSE_MS * 1000),
-        );
-        Some(sending)
+            .insert(sending.sent.device.clone(), after(DEVICE_PAUSE_MS));
+        self.quiet_until.insert(key.to_owned(), after(pause_ms));
+        sending
     }
 }
 
@@ -275,7 +303,7 @@ mod tests {
         let ids = Ids::of_run(Micros(0), 1);
         let instants = (0..steps).map(|step| Micros(step * step_ms * 1000));
         instants
-            .filter_map(|now| Some((now, player.next(&mut chance, &ids, now, &|_id| false)?)))
+            .filter_map(|now| Some((now, player.next(&mut chance, &ids, now, &|_id| true)?)))
             .collect()
     }
 
@@ -354,7 +382,7 @@ mod tests {
         let ids = Ids::of_run(Micros(0), 1);
         let mut tapped = BTreeSet::new();
         for step in 0..5_000 {
-            let next = player.next(&mut chance, &ids, Micros(step * 20_000), &|_id| true);
+            let next = player.next(&mut chance, &ids, Micros(step * 20_000), &|_id| false);
             if let Some(Deed::Tap { children, .. }) = next.map(|sending| sending.sent.deed) {
                 assert!(tapped.insert(children[0]), "tapped again without PUBACK");
             }

@@ -123,6 +123,11 @@ impl Publisher {
         let _sender_lives = waiting.wait_for(|waiting| *waiting == 0).await;
     }
 
+    /// True while the box has taken the log-in.
+    pub fn connected(&self) -> bool {
+        *self.shared.connected.borrow()
+    }
+
     /// Messages without PUBACK.
     pub fn waiting(&self) -> usize {
         *self.shared.waiting.borrow()
@@ -255,5 +260,118 @@ impl Shared {
         air.client = None;
         self.waiting.send_replace(air.window.len());
         self.connected.send_replace(false)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::clock::Micros;
+    use crate::device;
+    use crate::ledger::Books;
+    use crate::ledger::tests::Scratch;
+    use crate::site::tests::town_and_site;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Reads one MQTT packet shorter than 16 KiB: first byte and body.
+    async fn packet(socket: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+        let first = socket.read_u8().await.ok()?;
+        let mut length = usize::from(socket.read_u8().await.ok()?);
+        if length >= 128 {
+            length = length - 128 + 128 * usize::from(socket.read_u8().await.ok()?);
+        }
+        let mut body = vec![0; length];
+        socket.read_exact(&mut body).await.ok()?;
+        Some((first, body))
+    }
+
+    /// Takes a log-in.
+    async fn accept(listener: &TcpListener) -> TcpStream {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert_eq!(packet(&mut socket).await.unwrap().0, 0x10, "CONNECT");
+        socket.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+        socket
+    }
+
+    /// The next QoS 1 publish: packet id and vendor id.
+    async fn publish(socket: &mut TcpStream) -> (u16, String) {
+        let (first, body) = packet(socket).await.unwrap();
+        assert_eq!(first & 0xF6, 0x32, "PUBLISH at QoS 1");
+        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let id = u16::from_be_bytes([body[2 + topic], body[3 + topic]]);
+        let payload: serde_json::Value = serde_json::from_slice(&body[4 + topic..]).unwrap();
+        (id, payload["id"].as_str().unwrap().to_owned())
+    }
+
+    async fn puback(socket: &mut TcpStream, id: u16) {
+        socket
+            .write_all(&[&[0x40, 2], id.to_be_bytes().as_slice()].concat())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_a_lost_line_what_has_no_puback_comes_again_with_the_same_id() {
+        let (town, site) = town_and_site();
+        let (scratch, clock) = (Scratch::new("publisher"), Clock::start());
+        let path = scratch.0.join("devices.jsonl");
+        let ledger = DeviceLedger::open(&path, "r").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = Broker::At(listener.local_addr().unwrap());
+        let credential = town.centres[0].mqtt_credentials[0].clone();
+        let publisher = Publisher::start(broker, credential, None, ledger.clone(), clock);
+        let press = |id: &str| {
+            publisher.publish(device::press(
+                &site,
+                &site.buttons[0],
+                id.to_owned(),
+                Micros(1),
+            ))
+        };
+
+        press("queued before the line is up");
+        let mut socket = accept(&listener).await;
+        press("b");
+        press("c");
+        let (first, id) = publish(&mut socket).await;
+        assert_eq!(id, "queued before the line is up");
+        let (second, _) = publish(&mut socket).await;
+        assert_ne!(first, second);
+        publish(&mut socket).await;
+        puback(&mut socket, second).await;
+        publisher.until_connected().await;
+        while !ledger.is_done("b") {
+            tokio::task::yield_now().await;
+        }
+        drop(socket);
+
+        let mut socket = accept(&listener).await;
+        let mut again = Vec::new();
+        for _ in 0..2 {
+            let (packet, id) = publish(&mut socket).await;
+            again.push(id);
+            puback(&mut socket, packet).await;
+        }
+        publisher.until_idle().await;
+        assert_eq!(again, ["queued before the line is up", "c"]);
+
+        publisher.cut();
+        press("d");
+        let mut socket = accept(&listener).await;
+        let (packet, id) = publish(&mut socket).await;
+        assert_eq!(id, "d");
+        puback(&mut socket, packet).await;
+        publisher.until_idle().await;
+        publisher.stop().await;
+
+        let books = Books::read(&[path]).unwrap();
+        let copies: Vec<u32> = books.entries.iter().map(|entry| entry.copies).collect();
+        assert_eq!(
+            (books.entries.len(), copies[..3].to_vec()),
+            (4, vec![2, 1, 2])
+        );
+        assert!(books.entries.iter().all(|entry| entry.puback_at.is_some()));
     }
 }

@@ -269,9 +269,22 @@ impl Town {
     pub fn operators(&self) -> Vec<Login<'_>> {
         self.people
             .iter()
-            .filter(|person| person.grants.iter().any(works_on_cases))
+            .filter(|person| person.grants.iter().any(|grant| watched(grant).is_some()))
             .filter_map(login)
             .collect()
+    }
+
+    /// One log-in for each watch room: together they see every case.
+    pub fn watchers(&self) -> Vec<Login<'_>> {
+        let of = |room: &WatchRoom| {
+            let watches = |grant: &Grant| watched(grant) == Some(room.id);
+            let mut own = self
+                .people
+                .iter()
+                .filter(|person| person.grants.iter().any(watches));
+            own.find_map(login)
+        };
+        self.watch_rooms.iter().filter_map(of).collect()
     }
 
     /// Log-in of an administrator.
@@ -345,8 +358,14 @@ fn guarded(grant: &Grant) -> Option<Uuid> {
     }
 }
 
-fn works_on_cases(grant: &Grant) -> bool {
-    matches!(grant, Grant::Operator { .. } | Grant::ShiftLead { .. })
+/// The watch room whose cases this grant lets work on.
+fn watched(grant: &Grant) -> Option<Uuid> {
+    match grant {
+        Grant::Operator { watch_room } | Grant::ShiftLead { watch_room } => Some(*watch_room),
+        Grant::Guardian { .. } | Grant::Director { .. } | Grant::Carer { .. } | Grant::Admin => {
+            None
+        }
+    }
 }
 
 fn login(person: &Person) -> Option<Login<'_>> {

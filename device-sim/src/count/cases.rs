@@ -324,3 +324,95 @@ fn told(taken: &Taken<'_>) -> String {
         centre.short_name
     )
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::tests::{Play, one_press};
+    use crate::clock::Micros;
+    use crate::ledger::Deed;
+    use crate::town::Agency;
+    use crate::view::Closed;
+
+    const S: i64 = 1_000_000;
+
+    #[test]
+    fn a_false_alarm_is_called_off_once() {
+        let mut play = one_press();
+        play.observed.incidents[0].closed = Some(Closed {
+            at: Micros(20 * S),
+            cause: "false_alarm".to_owned(),
+        });
+        assert_eq!(play.tally().contradictions.len(), 1, "no cancel");
+        play.told("i1", Agency::Police, 2, "BC011", 20_100);
+        assert!(play.tally().clean());
+        play.told("i1", Agency::Police, 3, "BC011", 20_200);
+        assert_eq!(
+            play.tally().doubled.len(),
+            1,
+            "two cancels for one false alarm"
+        );
+    }
+
+    #[test]
+    fn a_cancel_nobody_asked_for_is_doubled() {
+        let mut play = one_press();
+        play.told("i1", Agency::Police, 2, "BC011", 20_100);
+        assert_eq!(play.tally().doubled.len(), 1);
+    }
+
+    #[test]
+    fn a_fire_with_two_detectors_and_a_bridged_one_is_clean() {
+        let mut play = Play::new();
+        play.sent("v1", "smoke-hall", Deed::AlarmRaised, 10);
+        play.sent("v2", "smoke-kitchen", Deed::AlarmRaised, 12);
+        play.sent("v3", "nap-smoke", Deed::AlarmRaised, 13);
+        play.sent("v4", "nap-smoke", Deed::Repeat, 14);
+        play.sent("v5", "smoke-hall", Deed::AlarmCleared, 15);
+        play.case("i1", "fire", 10).confirmation = Some("second_point".to_owned());
+        play.stored("i1", Some("v1"), "smoke-hall", "raised");
+        play.stored("i1", Some("v2"), "smoke-kitchen", "raised");
+        play.stored("i1", None, "nap-smoke", "raised");
+        play.stored("i1", Some("v5"), "smoke-hall", "cleared");
+        play.told("i1", Agency::Monitoring, 1, "FA021", 10_010);
+        play.told("i1", Agency::Monitoring, 2, "FA022", 12_010);
+        assert_eq!(
+            play.tally().contradictions.len(),
+            1,
+            "confirmed, but the fire service never heard of it"
+        );
+        play.told("i1", Agency::Fire, 1, "FA021", 12_020);
+        play.told("i1", Agency::Fire, 2, "FA023", 13_020);
+        let tally = play.tally();
+        assert!(tally.clean(), "{tally:?}");
+        assert_eq!(
+            (tally.published, tally.journalled, tally.unacknowledged),
+            (3, 3, 1)
+        );
+        play.stored("i1", None, "nap-smoke", "raised");
+        assert_eq!(
+            play.tally().doubled.len(),
+            1,
+            "the repeated level raised once more"
+        );
+    }
+
+    #[test]
+    fn a_case_opened_by_a_bridged_detector_alone_has_its_cause() {
+        let mut play = Play::new();
+        play.sent("v1", "nap-smoke", Deed::AlarmRaised, 10);
+        play.case("i1", "fire", 10);
+        play.stored("i1", None, "nap-smoke", "raised");
+        play.told("i1", Agency::Monitoring, 1, "FA023", 10_010);
+        assert!(play.tally().clean());
+        play.case("i2", "fire", 11);
+        assert_eq!(play.tally().doubled.len(), 1);
+    }
+
+    #[test]
+    fn an_event_shown_in_another_state_is_a_contradiction() {
+        let mut play = one_press();
+        play.observed.events[0].1.state = "cleared".to_owned();
+        assert!(!play.tally().contradictions.is_empty());
+    }
+}

@@ -5,19 +5,19 @@ use crate::clock::Micros;
 use crate::ledger::{Seen, Sent};
 use crate::site::tests::town_and_site;
 use crate::town::Passage;
-use crate::view::{CentreName, Closed, Dispatch, ReceiverName};
+use crate::view::{CentreName, Dispatch, ReceiverName};
 
 /// A play put down by hand: one call writes the ledger's side, another the cloud's.
-struct Play {
-    town: Town,
-    books: Books,
-    observed: Observed,
+pub(super) struct Play {
+    pub(super) town: Town,
+    pub(super) books: Books,
+    pub(super) observed: Observed,
 }
 
 const S: i64 = 1_000_000;
 
 impl Play {
-    fn new() -> Play {
+    pub(super) fn new() -> Play {
         let (town, _site) = town_and_site();
         let mut books = Books::default();
         books
@@ -34,7 +34,7 @@ impl Play {
         &self.town.centres[0]
     }
 
-    fn sent(&mut self, id: &str, device: &str, deed: Deed, at_s: i64) -> &mut Entry {
+    pub(super) fn sent(&mut self, id: &str, device: &str, deed: Deed, at_s: i64) -> &mut Entry {
         let (point, kind, qos) = match device {
             "btn-hall" | "btn-nap" => ("button", "alarm.pressed", 1),
             "door-in" | "door-out" => ("reader", "access.granted", 1),
@@ -61,7 +61,7 @@ impl Play {
         self.books.entries.last_mut().unwrap()
     }
 
-    fn case(&mut self, id: &str, hazard: &str, opened_s: i64) -> &mut Incident {
+    pub(super) fn case(&mut self, id: &str, hazard: &str, opened_s: i64) -> &mut Incident {
         let centre = CentreName {
             id: self.centre().id.to_string(),
             name: "阳光".to_owned(),
@@ -82,7 +82,7 @@ impl Play {
         self.observed.incidents.last_mut().unwrap()
     }
 
-    fn stored(&mut self, case: &str, id: Option<&str>, device: &str, state: &str) {
+    pub(super) fn stored(&mut self, case: &str, id: Option<&str>, device: &str, state: &str) {
         let (point, kind) = if device.starts_with("btn") {
             ("button", "alarm.pressed")
         } else {
@@ -105,7 +105,7 @@ impl Play {
     }
 
     /// A message at a receiver, and the cloud's row for it.
-    fn told(&mut self, case: &str, agency: Agency, number: u16, code: &str, at_ms: i64) {
+    pub(super) fn told(&mut self, case: &str, agency: Agency, number: u16, code: &str, at_ms: i64) {
         let account = self
             .centre()
             .account_at(&self.town, agency)
@@ -199,14 +199,14 @@ impl Play {
         });
     }
 
-    fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> Tally {
         // The index of the books is made while they are read; entries put in by hand need none.
         count(&self.town, &self.books, &self.observed)
     }
 }
 
 /// A press at second 10 that opened a case and went to the police 12 ms later.
-fn one_press() -> Play {
+pub(super) fn one_press() -> Play {
     let mut play = Play::new();
     play.sent("v1", "btn-hall", Deed::Press, 10);
     play.case("i1", "panic", 10);
@@ -390,86 +390,6 @@ fn a_case_the_police_never_heard_of_is_a_contradiction_even_if_the_cloud_says_re
         play.tally().clean(),
         "without the receiver's ledger nothing is said about it"
     );
-}
-
-#[test]
-fn a_false_alarm_is_called_off_once() {
-    let mut play = one_press();
-    play.observed.incidents[0].closed = Some(Closed {
-        at: Micros(20 * S),
-        cause: "false_alarm".to_owned(),
-    });
-    assert_eq!(play.tally().contradictions.len(), 1, "no cancel");
-    play.told("i1", Agency::Police, 2, "BC011", 20_100);
-    assert!(play.tally().clean());
-    play.told("i1", Agency::Police, 3, "BC011", 20_200);
-    assert_eq!(
-        play.tally().doubled.len(),
-        1,
-        "two cancels for one false alarm"
-    );
-}
-
-#[test]
-fn a_cancel_nobody_asked_for_is_doubled() {
-    let mut play = one_press();
-    play.told("i1", Agency::Police, 2, "BC011", 20_100);
-    assert_eq!(play.tally().doubled.len(), 1);
-}
-
-#[test]
-fn a_fire_with_two_detectors_and_a_bridged_one_is_clean() {
-    let mut play = Play::new();
-    play.sent("v1", "smoke-hall", Deed::AlarmRaised, 10);
-    play.sent("v2", "smoke-kitchen", Deed::AlarmRaised, 12);
-    play.sent("v3", "nap-smoke", Deed::AlarmRaised, 13);
-    play.sent("v4", "nap-smoke", Deed::Repeat, 14);
-    play.sent("v5", "smoke-hall", Deed::AlarmCleared, 15);
-    play.case("i1", "fire", 10).confirmation = Some("second_point".to_owned());
-    play.stored("i1", Some("v1"), "smoke-hall", "raised");
-    play.stored("i1", Some("v2"), "smoke-kitchen", "raised");
-    play.stored("i1", None, "nap-smoke", "raised");
-    play.stored("i1", Some("v5"), "smoke-hall", "cleared");
-    play.told("i1", Agency::Monitoring, 1, "FA021", 10_010);
-    play.told("i1", Agency::Monitoring, 2, "FA022", 12_010);
-    assert_eq!(
-        play.tally().contradictions.len(),
-        1,
-        "confirmed, but the fire service never heard of it"
-    );
-    play.told("i1", Agency::Fire, 1, "FA021", 12_020);
-    play.told("i1", Agency::Fire, 2, "FA023", 13_020);
-    let tally = play.tally();
-    assert!(tally.clean(), "{tally:?}");
-    assert_eq!(
-        (tally.published, tally.journalled, tally.unacknowledged),
-        (3, 3, 1)
-    );
-    play.stored("i1", None, "nap-smoke", "raised");
-    assert_eq!(
-        play.tally().doubled.len(),
-        1,
-        "the repeated level raised once more"
-    );
-}
-
-#[test]
-fn a_case_opened_by_a_bridged_detector_alone_has_its_cause() {
-    let mut play = Play::new();
-    play.sent("v1", "nap-smoke", Deed::AlarmRaised, 10);
-    play.case("i1", "fire", 10);
-    play.stored("i1", None, "nap-smoke", "raised");
-    play.told("i1", Agency::Monitoring, 1, "FA023", 10_010);
-    assert!(play.tally().clean());
-    play.case("i2", "fire", 11);
-    assert_eq!(play.tally().doubled.len(), 1);
-}
-
-#[test]
-fn an_event_shown_in_another_state_is_a_contradiction() {
-    let mut play = one_press();
-    play.observed.events[0].1.state = "cleared".to_owned();
-    assert!(!play.tally().contradictions.is_empty());
 }
 
 #[test]
