@@ -3,6 +3,9 @@
 //! Owns when to look. Each look finds its work in the tables, so a restart or a second process needs
 //! nothing more, and looking twice does nothing twice. Knows no rule of a case.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use ambient::Clock;

@@ -3,6 +3,9 @@
 //! Recomputes everything from the stored bytes: digests, hashes, numbers, the head, the root of every
 //! batch and the digest of every record. Changes nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::digest::{SUITE, Sha256};
