@@ -157,7 +157,8 @@ create table record (
     chained bigint,
     primary key (centre, gateway, epoch, lane, seq)
 );
-create index record_unchained on record (centre, lane) where chained is null;
+create index record_unchained on record (centre, lane, committed_at) where chained is null;
+create index record_chained on record (centre, chained);
 create index record_event on record (centre, event);
 
 -- A second record that claims a number already taken (D4): stored, faulted, never dropped.
@@ -180,6 +181,8 @@ create table lane_progress (
     lane text not null,
     through_seq bigint not null,
     ranges text not null,
+    -- last number the box says it used, told when a later epoch began (D4); 0 = not told
+    expected_seq bigint not null default 0,
     primary key (centre, gateway, epoch, lane)
 );
 
@@ -196,6 +199,8 @@ create table journal (
     v bigint not null,
     kind text not null,
     refs text not null,
+    -- the case, as refs names it: for timelines
+    incident uuid,
     suite text not null,
     salt bytea,
     body bytea,
@@ -204,6 +209,8 @@ create table journal (
     erased_under text,
     primary key (centre, seq)
 );
+
+create index journal_incident on journal (centre, incident, seq) where incident is not null;
 
 create table journal_person (
     person uuid not null,
@@ -217,12 +224,17 @@ create table incident (
     id uuid not null unique,
     hazard text not null check (hazard in ('panic', 'fire', 'intrusion', 'missing_child', 'technical')),
     state text not null check (state in ('open', 'acknowledged', 'closed')),
+    priority bigint not null,
+    -- shown to operators: not closed, or closed with a cancel that did not get through
+    on_board boolean not null,
     opened_at bigint not null,
     deadline_at bigint,
     version bigint not null,
     body text not null,
     primary key (centre, id)
 );
+create index incident_board on incident (centre) where on_board;
+create index incident_latest on incident (centre, hazard, opened_at);
 create unique index incident_one_open on incident (centre, hazard) where state <> 'closed';
 create index incident_due on incident (deadline_at) where deadline_at is not null;
 
@@ -242,6 +254,7 @@ create table incident_event (
     primary key (centre, incident, seq)
 );
 
+-- What the dispatcher looks for; the case's body holds the request itself.
 create table dispatch (
     centre uuid not null references centre (id),
     id uuid not null unique,
@@ -251,9 +264,8 @@ create table dispatch (
     purpose text not null check (purpose in ('order', 'update', 'cancel')),
     state text not null check (state in ('queued', 'sending', 'unanswered', 'received', 'accepted', 'underway', 'on_scene', 'finished', 'refused', 'exhausted', 'cancelled')),
     urgency bigint not null,
+    queued_at bigint not null,
     due_at bigint,
-    version bigint not null,
-    body text not null,
     primary key (centre, id)
 );
 create unique index dispatch_step on dispatch (incident, step);
@@ -270,6 +282,7 @@ create table attempt (
     begun_at bigint not null,
     ended_at bigint,
     outcome text,
+    reply bytea,
     primary key (centre, dispatch, n)
 );
 

@@ -21,9 +21,12 @@ pub mod ingest;
 pub mod keys;
 pub mod live;
 pub mod metrics;
+pub mod presence;
 pub mod setup;
 pub mod stop;
+pub mod ticker;
 pub mod tls;
+pub mod verify;
 
 #[cfg(test)]
 pub(crate) mod trial;

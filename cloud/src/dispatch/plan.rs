@@ -35,6 +35,16 @@ impl Plan {
         self.receivers.iter().filter(move |r| r.agency == agency)
     }
 
+    /// The centre's account at a receiver.
+    #[must_use]
+    pub fn account_at(&self, receiver: ReceiverId) -> Option<&str> {
+        (self
+            .receivers
+            .iter()
+            .find(|known| known.receiver == receiver))
+        .map(|known| known.account.as_str())
+    }
+
     /// Which agencies must be told now of a case with something dispatchable in it: panic goes to
     /// the police at once; fire to the monitoring centre at once and to the fire service once
     /// confirmed, or at once where no verification is asked for (D7). The other hazards are for our

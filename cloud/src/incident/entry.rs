@@ -5,8 +5,10 @@
 
 use domain::digest::Sha256;
 use domain::event::State;
-use domain::id::{CentreId, DispatchId, EventId, IncidentId, PersonId, PointKey, ZoneId};
-use domain::kind::{Hazard, Kind, Severity};
+use domain::id::{
+    CentreId, DispatchId, EpochId, EventId, GatewayId, IncidentId, PersonId, PointKey, ZoneId,
+};
+use domain::kind::{Hazard, Kind, Lane, Severity};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -102,14 +104,16 @@ pub enum Entry {
     CloseProposed {
         /// Who.
         by: PersonId,
+        /// In the person's words.
+        note: String,
         /// When.
         at: Timestamp,
     },
     /// Done.
     Closed {
-        /// Who.
+        /// Who closed it, or proposed to where two are needed.
         by: PersonId,
-        /// Who had proposed it, where two are needed.
+        /// Who agreed, where two are needed.
         second: Option<PersonId>,
         /// When.
         at: Timestamp,
@@ -170,23 +174,40 @@ pub struct Fact {
     pub count: u64,
     /// Why it may not call an agency by itself.
     pub withheld: Option<Withheld>,
+    /// The numbers of the box it is about, or was read from.
+    pub numbers: Option<Numbers>,
     /// SHA-256(salt, body) of the record it was read from; none for what the cloud found itself and
     /// for a record that claims a taken number.
     pub record: Option<Sha256>,
 }
 
+/// A stretch of a box's numbers (D4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Numbers {
+    /// The box.
+    pub gateway: GatewayId,
+    /// Its epoch.
+    pub epoch: EpochId,
+    /// The lane.
+    pub lane: Lane,
+    /// First.
+    pub from: u64,
+    /// Last.
+    pub to: u64,
+}
+
 /// Why an activation may not call an agency by itself (D5, D7).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// It is a test.
     Test,
+    /// Not severe enough.
+    NotCritical,
     /// Known only from a retained or replayed message.
     Unverified,
     /// Older than the policy allows, or of unknown age.
     Old,
-    /// Not severe enough.
-    NotCritical,
 }
 
 /// Why an activation is no new one.
@@ -358,7 +379,17 @@ impl Entry {
         }
     }
 
-    /// The persons the entry names (D9); the first is who acted.
+    /// What the person who closed the case wrote.
+    #[must_use]
+    pub fn closing_note(&self) -> Option<&str> {
+        if let Self::Closed { note, .. } = self {
+            Some(note)
+        } else {
+            None
+        }
+    }
+
+    /// The persons the entry names (D9).
     #[must_use]
     pub fn persons(&self) -> Vec<PersonId> {
         match self {

@@ -1,13 +1,15 @@
 //! The case people work on: one open case per centre and hazard (D7).
 //!
 //! Owns what a case knows ([`Case`]), what can happen to it ([`Entry`]) and how the one follows from
-//! the other ([`Case::take`]). What shall happen is for `decide`; keeping it is for `journal` and
+//! the other ([`Case::apply`]). What shall happen is for `decide`; keeping it is for `journal` and
 //! `store`. Never reads a clock and never forgets: closing needs a named human.
 
 pub mod decide;
 pub mod entry;
 pub mod journal;
+pub mod report;
 pub mod store;
+pub mod timeline;
 
 use domain::event::State;
 use domain::id::{CentreId, IncidentId, PersonId, PointKey, ZoneId};
@@ -15,10 +17,10 @@ use domain::kind::{Hazard, Kind, Severity};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::Agency;
 use crate::dispatch::job::Job;
 use crate::dispatch::plan::Plan;
-pub use entry::{Cause, Confirmation, Entry, Fact, Repeat, Trouble, Withheld};
+use crate::dispatch::{Agency, Purpose};
+pub use entry::{Cause, Confirmation, Entry, Fact, Numbers, Repeat, Trouble, Withheld};
 
 /// All that is known of a case. Rebuilt from its entries it is the same, to the field.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -83,10 +85,8 @@ pub enum Handling {
         second: Option<PersonId>,
         /// When.
         at: Timestamp,
-        /// Why.
+        /// Why. What the person wrote is in the journal's erasable body only (D9).
         cause: Cause,
-        /// In the person's words.
-        note: String,
     },
 }
 
@@ -183,6 +183,241 @@ impl Case {
     /// and that nobody has telephoned.
     #[must_use]
     pub fn on_board(&self) -> bool {
-        !self.is_closed() || self.jobs.iter().any(Job::in_trouble)
+        let cancel_lost = |job: &Job| job.purpose == Purpose::Cancel && job.in_trouble();
+        !self.is_closed() || self.jobs.iter().any(cancel_lost)
+    }
+
+    /// A case from its first entry; none if that is no opening.
+    #[must_use]
+    pub fn begin(first: &Entry) -> Option<Self> {
+        let Entry::Opened {
+            incident,
+            centre,
+            hazard,
+            linked_to,
+            plan,
+            at,
+            escalate_at,
+        } = first
+        else {
+            return None;
+        };
+        Some(Self {
+            id: *incident,
+            centre: *centre,
+            hazard: *hazard,
+            version: 1,
+            opened_at: *at,
+            linked_to: *linked_to,
+            handling: Handling::Open {
+                since: *at,
+                escalate_at: *escalate_at,
+                level: 0,
+            },
+            priority: Priority::P4,
+            confirmation: None,
+            proposal: None,
+            lines: Vec::new(),
+            plan: plan.clone(),
+            missing: Vec::new(),
+            jobs: Vec::new(),
+        })
+    }
+
+    /// A case from all its entries; none if they do not begin with an opening.
+    #[must_use]
+    pub fn rebuild<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
+        let mut entries = entries.into_iter();
+        let mut case = Self::begin(entries.next()?)?;
+        entries.for_each(|entry| case.apply(entry));
+        Some(case)
+    }
+
+    /// Takes one entry into account. Knows no rule: those were applied when the entry was made.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.version += 1;
+        match entry {
+            Entry::Opened { .. }
+            | Entry::Repeated { .. }
+            | Entry::Told { .. }
+            | Entry::Noted { .. } => {}
+            Entry::Raised {
+                fact,
+                at,
+                escalate_at,
+            } => {
+                self.raise(fact, *at);
+                self.ring(*at, *escalate_at);
+                self.proposal = None;
+            }
+            Entry::Restored { fact } => self.restore(fact),
+            Entry::Confirmed { how, .. } => self.confirmation = Some(*how),
+            Entry::Acknowledged { by, at, review_at } => {
+                self.lines
+                    .iter_mut()
+                    .for_each(|line| line.acknowledged = true);
+                self.handling = Handling::Acknowledged {
+                    by: *by,
+                    at: *at,
+                    review_at: *review_at,
+                };
+            }
+            Entry::ReviewDue { at, escalate_at } => self.ring(*at, *escalate_at),
+            Entry::Escalated { level, escalate_at } => self.escalate(*level, *escalate_at),
+            Entry::CloseProposed { by, at, .. } => {
+                self.proposal = Some(Proposal { by: *by, at: *at });
+            }
+            Entry::Closed {
+                by,
+                second,
+                at,
+                cause,
+                ..
+            } => {
+                self.proposal = None;
+                self.handling = Handling::Closed {
+                    by: *by,
+                    second: *second,
+                    at: *at,
+                    cause: *cause,
+                };
+            }
+            Entry::Ordered { job } => self.jobs.push(job.clone()),
+            Entry::Dispatch { dispatch, step } => {
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.id == *dispatch) {
+                    job.apply(step);
+                }
+            }
+            Entry::Troubled {
+                trouble,
+                at,
+                escalate_at,
+            } => {
+                if let Trouble::NoReceiver { agency } = trouble {
+                    self.missing.push(*agency);
+                }
+                self.ring(*at, *escalate_at);
+            }
+        }
+        self.priority = self.priority.min(self.present_priority());
+    }
+
+    /// The case after further entries.
+    #[must_use]
+    pub fn after(&self, entries: &[Entry]) -> Self {
+        let mut after = self.clone();
+        entries.iter().for_each(|entry| after.apply(entry));
+        after
+    }
+
+    /// Rings, if somebody had it in hand; what rings already goes on as it was.
+    fn ring(&mut self, at: Timestamp, escalate_at: Timestamp) {
+        match self.handling {
+            Handling::Acknowledged { .. } => {
+                self.handling = Handling::Open {
+                    since: at,
+                    escalate_at,
+                    level: 0,
+                };
+            }
+            Handling::Open { .. } | Handling::Closed { .. } => {}
+        }
+    }
+
+    fn escalate(&mut self, to: u32, next: Timestamp) {
+        match &mut self.handling {
+            Handling::Open {
+                escalate_at, level, ..
+            } => {
+                *escalate_at = next;
+                *level = to;
+            }
+            Handling::Acknowledged { .. } | Handling::Closed { .. } => {}
+        }
+    }
+
+    fn raise(&mut self, fact: &Fact, at: Timestamp) {
+        let live_since = fact.withheld.is_none().then_some(at);
+        let state = if fact.momentary {
+            State::Cleared
+        } else {
+            State::Raised
+        };
+        let known = self.line_of(fact.source.as_ref(), fact.kind);
+        let Some(line) = known.and_then(|i| self.lines.get_mut(i)) else {
+            self.lines.push(Line {
+                source: fact.source.clone(),
+                zone: fact.zone.clone(),
+                number: fact.number,
+                kind: fact.kind,
+                severity: fact.severity,
+                first_at: fact.received_at,
+                last_at: fact.received_at,
+                occurred_at: fact.occurred_at,
+                activations: fact.count,
+                state,
+                momentary: fact.momentary,
+                acknowledged: false,
+                withheld: fact.withheld,
+                live_since,
+            });
+            return;
+        };
+        if fact.severity > line.severity {
+            (line.kind, line.severity) = (fact.kind, fact.severity);
+        }
+        line.last_at = fact.received_at;
+        line.occurred_at = fact.occurred_at;
+        line.activations = line.activations.saturating_add(fact.count);
+        line.state = state;
+        line.acknowledged = false;
+        line.withheld = line.withheld.zip(fact.withheld).map(|(a, b)| a.max(b));
+        line.live_since = line.live_since.or(live_since);
+    }
+
+    fn restore(&mut self, fact: &Fact) {
+        let known = self.line_of(fact.source.as_ref(), fact.kind);
+        if let Some(line) = known.and_then(|i| self.lines.get_mut(i)) {
+            line.state = State::Cleared;
+        }
+    }
+
+    /// The table of D7, for what is known now.
+    fn present_priority(&self) -> Priority {
+        if !self.missing.is_empty() || self.jobs.iter().any(Job::in_trouble) {
+            return Priority::P1;
+        }
+        let of_lines = self.lines.iter().map(|line| line.priority(self.hazard));
+        let unconfirmed = of_lines.min().unwrap_or(Priority::P4);
+        match self.hazard {
+            Hazard::Technical => unconfirmed,
+            Hazard::Panic | Hazard::Fire | Hazard::Intrusion | Hazard::MissingChild => {
+                if self.confirmation.is_some() {
+                    Priority::P1
+                } else {
+                    unconfirmed
+                }
+            }
+        }
+    }
+}
+
+impl Line {
+    /// What the line alone makes of its case, before anything confirmed it.
+    fn priority(&self, hazard: Hazard) -> Priority {
+        match (hazard, self.withheld) {
+            (Hazard::Technical, _) => self.technical_priority(),
+            (_, Some(Withheld::Test)) => Priority::P4,
+            (_, Some(Withheld::Unverified)) => Priority::P2,
+            (_, Some(Withheld::Old)) | (Hazard::Panic | Hazard::MissingChild, _) => Priority::P1,
+            (Hazard::Fire | Hazard::Intrusion, Some(Withheld::NotCritical) | None) => Priority::P2,
+        }
+    }
+
+    /// The path lost, unreadable life safety and a hole in it before other faults.
+    fn technical_priority(&self) -> Priority {
+        let grave = matches!(self.kind, Kind::AlarmUnreadable | Kind::BridgeOffline)
+            || self.kind == Kind::GatewayGap && self.severity >= Severity::High;
+        if grave { Priority::P2 } else { Priority::P3 }
     }
 }
