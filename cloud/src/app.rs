@@ -113,7 +113,8 @@ fn forget(file: &std::path::Path) -> Result<(), ServeError> {
     }
 }
 
-fn api(
+/// What handlers work with.
+pub(crate) fn api(
     config: &Config,
     db: Db,
     clock: Clock,
@@ -168,7 +169,8 @@ async fn write_heard(boxes: Boxes, db: Db, mut stop: Stop) {
     }
 }
 
-fn listen(listening: Listening, router: Router, mut stop: Stop) -> JoinHandle<()> {
+/// Serves one listener until the process is to end.
+pub(crate) fn listen(listening: Listening, router: Router, mut stop: Stop) -> JoinHandle<()> {
     let service = router.into_make_service_with_connect_info::<Peer>();
     tokio::spawn(async move {
         let served = axum::serve(listening, service)

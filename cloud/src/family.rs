@@ -159,10 +159,11 @@ async fn whole(
     let (id, centre, class_group, sealed, centre_name, zone, body, version, heard) = row;
     let id = ChildId(id);
     let zone = CentreZone::named(&zone).map_err(DbError::corrupt("centre.time_zone"))?;
-    let presence = body
-        .map(|body| serde_json::from_str::<Presence>(&body))
-        .transpose()
-        .map_err(DbError::corrupt("presence.body"))?;
+    let presence = match body {
+        Some(body) => serde_json::from_str::<Option<Presence>>(&body),
+        None => Ok(None),
+    };
+    let presence = presence.map_err(DbError::corrupt("presence.body"))?;
     let today = today(presence.as_ref(), Heard::of(heard), &zone, now);
     let by = match today.by {
         Some(by) => Some(adult(tx, sealing, id, by, today.how, now).await?),
