@@ -4,6 +4,7 @@
 
 use crate::sse::{EventTooLong, SseEvent, SseParser};
 use crate::town::Login;
+use crate::view::Page;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The cloud sends a heartbeat each 15 s; a stream silent this long is given up.
 const STREAM_SILENT: Duration = Duration::from_secs(40);
+
+/// Most pages read of one list; more means that the paging does not end.
+const MAX_PAGES: usize = 10_000;
 
 /// Longest part of a refusal that is passed on.
 const REFUSAL_SHOWN: usize = 500;
@@ -40,6 +44,8 @@ pub enum ApiError {
     },
     #[error("{call}: {source}")]
     Stream { call: String, source: EventTooLong },
+    #[error("{call}: more than {MAX_PAGES} pages")]
+    Endless { call: String },
     #[error("{call}: no heartbeat")]
     Silent { call: String },
 }
@@ -103,6 +109,24 @@ impl Session {
         .await
     }
 
+    /// Reads all pages of a list of events.
+    pub async fn pages<E: DeserializeOwned>(&self, path: &str) -> Result<Vec<E>, ApiError> {
+        let mut events = Vec::new();
+        let mut at = path.to_owned();
+        for _ in 0..MAX_PAGES {
+            let page: Page<E> = self.get(&at).await?;
+            events.extend(page.events);
+            match page.next {
+                None => return Ok(events),
+                Some(serde_json::Value::String(next)) => at = format!("{path}?after={next}"),
+                Some(next) => at = format!("{path}?after={next}"),
+            }
+        }
+        Err(ApiError::Endless {
+            call: format!("GET {path}"),
+        })
+    }
+
     /// Commands.
     pub async fn post<T: DeserializeOwned>(
         &self,
@@ -114,6 +138,20 @@ impl Session {
             self.request(reqwest::Method::POST, path).json(body),
         )
         .await
+    }
+
+    /// Commands whose answer says no more than that it was done.
+    pub async fn tell(&self, path: &str, body: &serde_json::Value) -> Result<(), ApiError> {
+        let call = format!("POST {path}");
+        let request = self
+            .request(reqwest::Method::POST, path)
+            .json(body)
+            .timeout(ANSWER_WITHIN);
+        let response = request.send().await.map_err(|source| ApiError::Transport {
+            call: call.clone(),
+            source,
+        })?;
+        accepted(&call, response).await.map(drop)
     }
 
     /// Follows an event stream until it ends; `on` sees each event. Always comes back with the reason.

@@ -1,11 +1,11 @@
 //! Reads what the cloud shows through its API, as an operator and as guardians, and counts it against the books.
 
 use crate::api::{Api, ApiError, Session};
+use crate::books::Books;
 use crate::count::{Observed, Tally, count};
-use crate::ledger::{Books, Deed, LedgerError};
+use crate::ledger::{Deed, LedgerError};
 use crate::town::{Login, Town};
-use crate::view::{Incident, Incidents, Page, PresenceEvent, StoredEvent};
-use serde::de::DeserializeOwned;
+use crate::view::{Incident, Incidents, PresenceEvent, StoredEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +14,6 @@ use uuid::Uuid;
 
 /// Pause between two looks while waiting for the counts to stand still.
 const LOOK_AGAIN: Duration = Duration::from_millis(1500);
-
-/// Most pages read of one list of events; more means that the paging does not end.
-const MAX_PAGES: usize = 10_000;
 
 /// Why nothing could be counted.
 #[derive(Debug, Error)]
@@ -27,8 +24,6 @@ pub enum AuditError {
     Ledger(#[from] LedgerError),
     #[error("the town file has no log-in for child {0}")]
     NoGuardian(Uuid),
-    #[error("GET {0}: more than {MAX_PAGES} pages")]
-    Endless(String),
 }
 
 /// Reads and counts; keeps its log-ins.
@@ -101,7 +96,7 @@ impl<'a> Auditor<'a> {
                 .filter(|incident| known.insert(incident.id.clone()))
             {
                 let path = format!("/api/operator/incidents/{}/events", incident.id);
-                let events: Vec<StoredEvent> = pages(&session, &path).await?;
+                let events: Vec<StoredEvent> = session.pages(&path).await?;
                 observed
                     .events
                     .extend(events.into_iter().map(|event| (incident.id.clone(), event)));
@@ -113,8 +108,9 @@ impl<'a> Auditor<'a> {
                 .login_for_child(child)
                 .ok_or(AuditError::NoGuardian(child))?;
             let session = self.session(login).await?;
-            let events: Vec<PresenceEvent> =
-                pages(&session, &format!("/api/family/children/{child}/events")).await?;
+            let events: Vec<PresenceEvent> = session
+                .pages(&format!("/api/family/children/{child}/events"))
+                .await?;
             observed
                 .family
                 .extend(events.into_iter().map(|event| (child, event)));
@@ -131,22 +127,6 @@ impl<'a> Auditor<'a> {
             .insert(login.username.to_owned(), session.clone());
         Ok(session)
     }
-}
-
-/// All pages of a list of events.
-async fn pages<E: DeserializeOwned>(session: &Session, path: &str) -> Result<Vec<E>, AuditError> {
-    let mut events = Vec::new();
-    let mut at = path.to_owned();
-    for _ in 0..MAX_PAGES {
-        let page: Page<E> = session.get(&at).await?;
-        events.extend(page.events);
-        match page.next {
-            None => return Ok(events),
-            Some(serde_json::Value::String(next)) => at = format!("{path}?after={next}"),
-            Some(next) => at = format!("{path}?after={next}"),
-        }
-    }
-    Err(AuditError::Endless(path.to_owned()))
 }
 
 /// Children whom a tap concerns.

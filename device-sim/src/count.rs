@@ -27,9 +27,10 @@ mod cases;
 mod latency;
 mod shown;
 
+use crate::books::{Books, Entry};
 use crate::clock::Micros;
 use crate::dc09::{self, Meaning};
-use crate::ledger::{Books, Deed, Entry, Received};
+use crate::ledger::{Deed, Received};
 use crate::town::{Agency, Centre, Town};
 use crate::view::{Incident, PresenceEvent, StoredEvent};
 use std::collections::BTreeMap;
@@ -114,7 +115,6 @@ struct Sheet<'a> {
     books: &'a Books,
     observed: &'a Observed,
     by_id: BTreeMap<&'a str, &'a Entry>,
-    incident: BTreeMap<&'a str, &'a Incident>,
     /// Messages at receivers, repeats left out, each put to its centre; and those that could not be.
     taken: Vec<Taken<'a>>,
     stray: Vec<&'a Received>,
@@ -165,17 +165,11 @@ impl<'a> Sheet<'a> {
             .iter()
             .map(|entry| (entry.sent.id.as_str(), entry))
             .collect();
-        let incident = observed
-            .incidents
-            .iter()
-            .map(|incident| (incident.id.as_str(), incident))
-            .collect();
         let mut sheet = Sheet {
             town,
             books,
             observed,
             by_id,
-            incident,
             taken: Vec::new(),
             stray: Vec::new(),
         };

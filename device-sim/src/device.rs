@@ -114,8 +114,9 @@ pub fn battery(site: &Site, spot: &Spot, id: String, at: Micros) -> Sending {
 }
 
 /// The whole cached state of a bridged smoke detector, as zigbee2mqtt sends it: QoS 0, no id, nothing but levels.
-pub fn zigbee_smoke(site: &Site, detector: &Spot, smoke: bool, deed: Deed, id: String) -> Sending {
-    let body = json!({"battery": 97, "battery_low": false, "linkquality": 120, "smoke": smoke, "tamper": false});
+pub fn zigbee_smoke(site: &Site, detector: &Spot, raised: bool, id: String) -> Sending {
+    let body = json!({"battery": 97, "battery_low": false, "linkquality": 120, "smoke": raised, "tamper": false});
+    let deed = Deed::Level { raised };
     let mut sending = message(site, detector, "fire.smoke.alarm", deed, id, &body);
     sending.sent.qos = 0;
     sending
@@ -230,13 +231,7 @@ mod tests {
     #[test]
     fn a_bridge_speaks_without_id_and_unacknowledged() {
         let (_town, site) = town_and_site();
-        let sending = zigbee_smoke(
-            &site,
-            &site.zigbee_smokes[0],
-            true,
-            Deed::AlarmRaised,
-            "r-1".to_owned(),
-        );
+        let sending = zigbee_smoke(&site, &site.zigbee_smokes[0], true, "r-1".to_owned());
         assert_eq!(
             (sending.topic.as_str(), sending.sent.qos),
             ("zigbee2mqtt/nap_smoke", 0)

@@ -1,12 +1,12 @@
 //! The simulator's own books: what was handed to whom, what was acknowledged, what a receiver took, what a parent's
 //! stream showed. One JSON object a line, appended as it happens, so the file is whole even if the writer is killed.
 //!
-//! Owns: the line formats, writing, reading back. Never: judges (`count`).
+//! Owns: the line formats and the writing. Never: reads back (`books`) or judges (`count`).
 
 use crate::clock::Micros;
 use crate::town::Passage;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,9 @@ pub enum Deed {
         children: Vec<Uuid>,
         passage: Passage,
     },
-    /// The cached level of a bridged device came once more: nothing new.
-    Repeat,
+    /// A bridge told the level of a detector, new or not. Reading the books turns those that are new into
+    /// `AlarmRaised` or `AlarmCleared`: only then is it known what was handed over before.
+    Level { raised: bool },
     /// Doors, batteries, refused cards: no view of the API shows them one by one.
     Background,
     /// Damaged on purpose: must do no harm.
@@ -249,104 +250,11 @@ impl Open {
     }
 }
 
-/// A message and what became of it on its way to the box.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub sent: Sent,
-    pub puback_at: Option<Micros>,
-    /// How often it was handed over.
-    pub copies: u32,
-}
-
-/// A line of a parent's stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub child: Uuid,
-    pub state: String,
-    pub at: Micros,
-}
-
-/// All ledgers of a play, read back and put together.
-#[derive(Debug, Default)]
-pub struct Books {
-    /// In the order of the files.
-    pub entries: Vec<Entry>,
-    pub seen: Vec<Seen>,
-    /// By time.
-    pub received: Vec<Received>,
-    /// Receivers whose ledgers are here, also those that took nothing.
-    pub receivers: BTreeSet<String>,
-    index: BTreeMap<String, usize>,
-}
-
-impl Books {
-    /// Reads every file. A last line without its end (the writer was killed in it) is passed over.
-    pub fn read(paths: &[PathBuf]) -> Result<Books, LedgerError> {
-        let mut books = Books::default();
-        for path in paths {
-            let text = std::fs::read_to_string(path).map_err(|source| LedgerError::File {
-                path: path.clone(),
-                source,
-            })?;
-            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-            for (index, line) in whole.lines().enumerate() {
-                books.add(line).map_err(|source| LedgerError::Line {
-                    path: path.clone(),
-                    number: index + 1,
-                    source,
-                })?;
-            }
-        }
-        books.received.sort_by_key(|message| message.at);
-        books.seen.sort_by_key(|seen| seen.at);
-        Ok(books)
-    }
-
-    fn add(&mut self, line: &str) -> Result<(), serde_json::Error> {
-        let value: serde_json::Value = serde_json::from_str(line)?;
-        if value.get("t").is_none() {
-            let message: Received = serde_json::from_value(value)?;
-            self.receivers.insert(message.receiver.clone());
-            self.received.push(message);
-            return Ok(());
-        }
-        match serde_json::from_value(value)? {
-            Line::Devices { run: _ } => {}
-            Line::Receiver { receiver } => {
-                self.receivers.insert(receiver);
-            }
-            Line::Sent(sent) => {
-                self.index.insert(sent.id.clone(), self.entries.len());
-                self.entries.push(Entry {
-                    sent,
-                    puback_at: None,
-                    copies: 1,
-                });
-            }
-            Line::Again { id, at: _ } => self.change(&id, |entry| entry.copies += 1),
-            Line::Puback { id, at } => self.change(&id, |entry| {
-                entry.puback_at.get_or_insert(at);
-            }),
-            Line::Seen { child, state, at } => self.seen.push(Seen { child, state, at }),
-        }
-        Ok(())
-    }
-
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self
-            .index
-            .get(id)
-            .and_then(|index| self.entries.get_mut(*index))
-        {
-            change(entry);
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub mod tests {
     use super::*;
+    use crate::books::Books;
 
     /// A scratch folder under the build folder, removed when dropped.
     pub struct Scratch(pub PathBuf);
@@ -424,14 +332,5 @@ pub mod tests {
         );
         assert_eq!(books.seen.len(), 1);
         assert!(books.received.is_empty() && books.receivers.contains("police"));
-    }
-
-    #[test]
-    fn a_damaged_line_is_named_by_file_and_number() {
-        let scratch = Scratch::new("damaged");
-        let path = scratch.0.join("devices.jsonl");
-        std::fs::write(&path, "{\"t\":\"devices\",\"run\":\"r\"}\nrubbish\n").unwrap();
-        let error = Books::read(&[path]).unwrap_err().to_string();
-        assert!(error.contains("devices.jsonl, line 2"), "{error}");
     }
 }

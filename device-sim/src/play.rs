@@ -6,9 +6,10 @@
 //! device speaks at most once in [`DEVICE_PAUSE_MS`], a child that is in comes in no second time, and its next tap waits
 //! for the PUBACK of the last (two readers are two connections).
 
+use crate::books::Books;
 use crate::clock::{Chance, Micros};
 use crate::device::{self, Ids, Sending};
-use crate::ledger::{Books, Deed};
+use crate::ledger::Deed;
 use crate::site::{Pupil, Site, Spot};
 use crate::town::Passage;
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ impl Mix {
     pub const CALM: Mix = Mix {
         taps: 60,
         doors: 30,
-        presses: 4,
+        presses: 8,
         smokes: 0,
         zigbee: 0,
         denied: 4,
@@ -121,7 +122,7 @@ impl Player {
                             .insert(spot.address.clone(), entry.sent.deed == Deed::AlarmRaised);
                     }
                 }
-                Deed::Press | Deed::Repeat | Deed::Background | Deed::Damaged => {}
+                Deed::Press | Deed::Level { .. } | Deed::Background | Deed::Damaged => {}
             }
         }
     }
@@ -228,14 +229,11 @@ impl Player {
     fn zigbee(&mut self, chance: &mut Chance, ids: &Ids, now: Micros) -> Option<Sending> {
         let detector = self.free(chance, &self.site.zigbee_smokes, now)?;
         let known = self.smoke.get(&detector.address).copied();
-        let (level, deed) = match known {
-            Some(level) if chance.percent(50) => (level, Deed::Repeat),
-            Some(_) | None => match self.turn(&detector) {
-                true => (true, Deed::AlarmRaised),
-                false => (false, Deed::AlarmCleared),
-            },
+        let raised = match known {
+            Some(level) if chance.percent(50) => level,
+            Some(_) | None => self.turn(&detector),
         };
-        let smoke = device::zigbee_smoke(&self.site, &detector, level, deed, ids.next());
+        let smoke = device::zigbee_smoke(&self.site, &detector, raised, ids.next());
         Some(self.spoke_until(smoke, &detector.address, now, POINT_PAUSE_MS))
     }
 
@@ -369,10 +367,10 @@ mod tests {
                         .unwrap_or(Deed::AlarmCleared);
                     assert_ne!(before, deed);
                 }
-                Deed::Press | Deed::Repeat | Deed::Background | Deed::Damaged => {}
+                Deed::Press | Deed::Level { .. } | Deed::Background | Deed::Damaged => {}
             }
         }
-        assert!(inside.len() >= 8 && level.len() == 3);
+        assert!(inside.len() == 8 && level.len() == 2);
     }
 
     #[test]

@@ -267,9 +267,9 @@ impl Shared {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::books::Books;
     use crate::clock::Micros;
     use crate::device;
-    use crate::ledger::Books;
     use crate::ledger::tests::Scratch;
     use crate::site::tests::town_and_site;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,8 +6,9 @@
 
 mod judge;
 
-pub use judge::{Faults, Manner};
+pub use judge::Faults;
 
+use crate::books::Books;
 use crate::clock::Clock;
 use crate::dc09::{Frame, FrameError, Stream};
 use crate::feed::Feed;
@@ -32,30 +33,37 @@ pub struct DcReceiver {
 struct Desk {
     name: String,
     clock: Clock,
-    books: Mutex<(Memory, LineFile)>,
+    books: Mutex<(Memory, Option<LineFile>)>,
     taken: Feed<Received>,
     /// Also printed, one line each.
     print: bool,
 }
 
 impl DcReceiver {
-    /// Opens the books of the receiver called `name`; what an earlier run took is remembered.
+    /// Opens the receiver called `name`; what an earlier run took is remembered, if there is a ledger.
     pub fn open(
         name: &str,
-        ledger: &Path,
+        ledger: Option<&Path>,
         clock: Clock,
         print: bool,
     ) -> Result<DcReceiver, LedgerError> {
         let mut memory = Memory::default();
-        if ledger.exists() {
-            for message in crate::ledger::Books::read(&[ledger.to_owned()])?.received {
+        let mut file = None;
+        if let Some(path) = ledger {
+            let before = if path.exists() {
+                Books::read(&[path.to_owned()])?
+            } else {
+                Books::default()
+            };
+            for message in before.received {
                 memory.note(&message.account, message.number, &message.data, message.at);
             }
+            let mut opened = LineFile::append_to(path)?;
+            opened.write(&Line::Receiver {
+                receiver: name.to_owned(),
+            })?;
+            file = Some(opened);
         }
-        let mut file = LineFile::append_to(ledger)?;
-        file.write(&Line::Receiver {
-            receiver: name.to_owned(),
-        })?;
         let books = Mutex::new((memory, file));
         let desk = Desk {
             name: name.to_owned(),
@@ -192,7 +200,9 @@ impl Desk {
             data: frame.data.clone(),
             at,
         };
-        books.1.write(&message)?;
+        if let Some(file) = &mut books.1 {
+            file.write(&message)?;
+        }
         if self.print {
             crate::report::print_json(&message);
         }
@@ -203,9 +213,9 @@ impl Desk {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use super::judge::Manner;
     use super::*;
     use crate::dc09;
-    use crate::ledger::Books;
     use crate::ledger::tests::Scratch;
 
     async fn ask(at: SocketAddr, bytes: &[u8]) -> Vec<u8> {
@@ -229,7 +239,7 @@ mod tests {
         );
         let (ack, bytes) = (dc09::wrap("\"ACK\"0003R1L0#1234[]"), dc09::wrap(&body));
 
-        let receiver = DcReceiver::open("police", &path, clock, false).unwrap();
+        let receiver = DcReceiver::open("police", Some(&path), clock, false).unwrap();
         let main = receiver.listen("127.0.0.1:0").await.unwrap();
         let backup = receiver.listen_as_backup("127.0.0.1:0").await.unwrap();
         receiver.set_faults(Faults {
@@ -238,7 +248,7 @@ mod tests {
         });
         assert!(ask(main, &bytes).await.is_empty());
         assert_eq!(ask(backup, &bytes).await, ack);
-        let again = DcReceiver::open("police", &path, clock, false).unwrap();
+        let again = DcReceiver::open("police", Some(&path), clock, false).unwrap();
         assert_eq!(
             ask(again.listen("127.0.0.1:0").await.unwrap(), &bytes).await,
             ack

@@ -1,10 +1,11 @@
 //! `antuo-sim traffic`: random events against one box, with faults, for tests that break things meanwhile.
 
 use crate::addresses::Broker;
+use crate::books::Books;
 use crate::clock::{Chance, Clock};
 use crate::device::{self, Ids, Sending};
 use crate::devices::Devices;
-use crate::ledger::{Books, Deed, DeviceLedger, LedgerError};
+use crate::ledger::{Deed, DeviceLedger, LedgerError};
 use crate::play::{Mix, Player};
 use crate::report::say;
 use crate::site::Site;
@@ -151,12 +152,7 @@ fn send_with_faults(
     let [duplicate, garble, mute, cut] = [faults.duplicate, faults.garble, faults.mute, faults.cut]
         .map(|percent| chance.percent(percent));
     let way = chance.below(5);
-    if mute
-        && matches!(
-            sending.sent.deed,
-            Deed::Press | Deed::Repeat | Deed::Background
-        )
-    {
+    if mute && matches!(sending.sent.deed, Deed::Press | Deed::Background) {
         return false;
     }
     if garble {

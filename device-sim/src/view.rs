@@ -37,7 +37,9 @@ pub struct Closed {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AlarmLine {
+    #[serde(default, deserialize_with = "or_empty")]
     pub device: String,
+    #[serde(default, deserialize_with = "or_empty")]
     pub point: String,
     pub activations: u64,
 }
@@ -65,7 +67,10 @@ pub struct StoredEvent {
     pub seq: i64,
     pub event: String,
     pub vendor_id: Option<String>,
+    /// Empty where the cloud found a trouble by itself.
+    #[serde(default, deserialize_with = "or_empty")]
     pub device: String,
+    #[serde(default, deserialize_with = "or_empty")]
     pub point: String,
     pub kind: String,
     pub state: String,
@@ -116,7 +121,6 @@ pub struct Page<E> {
 pub struct Commanded {
     /// `done` or `needs_second_person`.
     pub outcome: String,
-    pub incident: Incident,
 }
 
 /// A box, as the administrator sees it.
@@ -129,6 +133,10 @@ pub struct GatewayView {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Gateways {
     pub gateways: Vec<GatewayView>,
+}
+
+fn or_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Incident {
@@ -163,5 +171,13 @@ pub mod tests {
         let incident: Incident = serde_json::from_value(published()).unwrap();
         assert_eq!(incident.undecided().count(), 1);
         assert_eq!(incident.alarms[0].activations, 1);
+    }
+
+    #[test]
+    fn an_event_of_no_device_is_read() {
+        let event = json!({"seq": 5, "event": "e-1", "vendor_id": null, "device": null, "point": null,
+            "kind": "gateway.gap", "state": "raised", "received_at": 1, "committed_at": 1, "centre": "c"});
+        let event: StoredEvent = serde_json::from_value(event).unwrap();
+        assert!(event.device.is_empty() && event.point.is_empty());
     }
 }

@@ -118,13 +118,7 @@ mod tests {
         let (_town, site) = town_and_site();
         let zigbee = |id: &str| {
             let spot = &site.zigbee_smokes[0];
-            Arc::new(device::zigbee_smoke(
-                &site,
-                spot,
-                true,
-                crate::ledger::Deed::AlarmRaised,
-                id.to_owned(),
-            ))
+            Arc::new(device::zigbee_smoke(&site, spot, true, id.to_owned()))
         };
         let mut window = Window::default();
         window.push(zigbee("a"));

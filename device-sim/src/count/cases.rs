@@ -2,9 +2,9 @@
 //! message.
 
 use super::{CLOCK_SLACK_US, Sheet, Taken, Tally, hazard_of, is_activation};
+use crate::books::Entry;
 use crate::clock::Micros;
 use crate::dc09::Meaning;
-use crate::ledger::Entry;
 use crate::town::{Agency, Centre};
 use crate::view::Incident;
 use std::collections::{BTreeMap, BTreeSet};
@@ -367,7 +367,7 @@ mod tests {
         play.sent("v1", "smoke-hall", Deed::AlarmRaised, 10);
         play.sent("v2", "smoke-kitchen", Deed::AlarmRaised, 12);
         play.sent("v3", "nap-smoke", Deed::AlarmRaised, 13);
-        play.sent("v4", "nap-smoke", Deed::Repeat, 14);
+        play.sent("v4", "nap-smoke", Deed::Level { raised: true }, 14);
         play.sent("v5", "smoke-hall", Deed::AlarmCleared, 15);
         play.case("i1", "fire", 10).confirmation = Some("second_point".to_owned());
         play.stored("i1", Some("v1"), "smoke-hall", "raised");

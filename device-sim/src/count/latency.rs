@@ -1,9 +1,10 @@
 //! The two times people feel: press to receiver, card to parent.
 
 use super::{Sheet, Tally, words};
+use crate::books::Entry;
 use crate::clock::Micros;
 use crate::dc09::Meaning;
-use crate::ledger::{Deed, Entry};
+use crate::ledger::Deed;
 use crate::town::{Agency, Passage};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -86,7 +87,7 @@ impl Sheet<'_> {
             let until = self
                 .next_tap(*child, entry.sent.at)
                 .unwrap_or(Micros(i64::MAX));
-            let shown = |seen: &&crate::ledger::Seen| {
+            let shown = |seen: &&crate::books::Seen| {
                 seen.child == *child
                     && seen.state == state
                     && (entry.sent.at..until).contains(&seen.at)

@@ -1,7 +1,8 @@
 //! What the cloud shows, signal by signal: every acknowledged one once, and no other.
 
 use super::{Sheet, Tally, is_alarm, is_countable, is_signal, words};
-use crate::ledger::{Deed, Entry};
+use crate::books::Entry;
+use crate::ledger::Deed;
 use crate::town::Passage;
 use crate::view::StoredEvent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +51,7 @@ impl Sheet<'_> {
                 Deed::Press
                 | Deed::AlarmRaised
                 | Deed::AlarmCleared
-                | Deed::Repeat
+                | Deed::Level { .. }
                 | Deed::Background
                 | Deed::Damaged => events.contains(&(
                     sent.centre.to_string().as_str(),

@@ -1,8 +1,12 @@
+//! Plays put down by hand, and what must be counted in them: signals, cards, times. Cases and agencies are tested in
+//! `cases`.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::books::Seen;
 use crate::clock::Micros;
-use crate::ledger::{Seen, Sent};
+use crate::ledger::Sent;
 use crate::site::tests::town_and_site;
 use crate::town::Passage;
 use crate::view::{CentreName, Dispatch, ReceiverName};

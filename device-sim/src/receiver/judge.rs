@@ -27,7 +27,7 @@ pub enum Manner {
     #[default]
     Proper,
     /// Takes the message and says nothing.
-    Silent,
+    Mute,
     /// Takes nothing, answers NAK.
     Nak,
     /// Takes nothing, answers DUH.
@@ -50,7 +50,7 @@ pub struct Faults {
 
 /// A fault nobody knows.
 #[derive(Debug, Error)]
-#[error("unknown fault {0}: one of silent, nak, duh, close, garbled, delay=MS, skew=S")]
+#[error("unknown fault {0}: one of mute, nak, duh, close, garbled, delay=MS, skew=S")]
 pub struct UnknownFault(String);
 
 impl FromStr for Faults {
@@ -63,7 +63,7 @@ impl FromStr for Faults {
             match word.split_once('=') {
                 None => {
                     faults.manner = match word {
-                        "silent" => Manner::Silent,
+                        "mute" => Manner::Mute,
                         "nak" => Manner::Nak,
                         "duh" => Manner::Duh,
                         "close" => Manner::Close,
@@ -118,7 +118,7 @@ pub(super) fn judge(frame: &Frame, faults: &Faults, unix: i64) -> Verdict {
     }
     let ack = dc09::echo("ACK", frame);
     let (answer, close) = match faults.manner {
-        Manner::Silent => (None, false),
+        Manner::Mute => (None, false),
         Manner::Close => (None, true),
         Manner::Garbled => (Some(ack.iter().map(|byte| byte ^ 0x11).collect()), false),
         Manner::Proper | Manner::Nak | Manner::Duh => (Some(ack), false),
@@ -225,7 +225,7 @@ mod tests {
         let proper = judged(Manner::Proper);
         assert!(proper.take && text(&proper).contains("\"ACK\"0003R1L0#1234[]"));
         assert_eq!(
-            judged(Manner::Silent),
+            judged(Manner::Mute),
             Verdict {
                 take: true,
                 answer: None,
@@ -275,11 +275,11 @@ mod tests {
 
     #[test]
     fn faults_are_read_from_words() {
-        let faults: Faults = "silent,delay=500,skew=-60".parse().unwrap();
+        let faults: Faults = "mute,delay=500,skew=-60".parse().unwrap();
         assert_eq!(
             faults,
             Faults {
-                manner: Manner::Silent,
+                manner: Manner::Mute,
                 delay: Duration::from_millis(500),
                 skew_s: -60
             }
