@@ -142,7 +142,10 @@ impl Site {
         match adapter::read(&book, signal) {
             Heard::NoEvidence => {}
             Heard::Message(message) => self.take(&mut step, message, signal),
-            Heard::Unenrolled { source } => {
+            Heard::Unenrolled { source, through } => {
+                if let Some(bridge) = through.filter(|_| !signal.retained) {
+                    self.heard(&mut step, &bridge);
+                }
                 step.from = Some(unread_signal(signal));
                 self.unread(&mut step, user(), source.as_ref(), Unread::NotEnrolled);
             }
@@ -425,5 +428,5 @@ fn weak_body<'b>(body: &'b [u8], readings: &[Reading]) -> Cow<'b, [u8]> {
     whole
 }
 
-/// Severities a step may tell beside the kind's own.
+/// The severity of every end (legend).
 const INFO: Severity = Severity::Info;
