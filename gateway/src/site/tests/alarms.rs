@@ -58,14 +58,32 @@ fn a_clock_set_back_makes_no_press_the_same() {
 }
 
 #[test]
+fn a_clock_set_back_across_a_restart_makes_no_press_the_same() {
+    let mut rig = Rig::new([zigbee("sos", Role::PanicButton)]);
+    emergency(&mut rig);
+    rig.restart();
+    rig.now.wall = MORNING.before(secs(1));
+    assert_eq!(emergency(&mut rig).same_as, None);
+}
+
+#[test]
 fn a_call_under_duress_is_never_the_same_as_a_plain_one() {
-    let mut rig = Rig::new([own("k", Role::Keypad)]);
-    assert_eq!(words(&rig.press("k", "1")), [PRESSED]);
-    let duress = rig.say("k", "2", "alarm.duress", "raised");
-    assert_eq!(
-        (words(&duress), duress[0].same_as),
-        (vec!["alarm.duress raised".into()], None)
-    );
+    let mut rig = Rig::new([zigbee("k", Role::Keypad)]);
+    let point = PointKey {
+        device: "k".parse().unwrap(),
+        point: "x".parse().unwrap(),
+    };
+    let mut moment = |kind| {
+        rig.step(|site, now, chance| {
+            let book = Arc::clone(&site.book);
+            let mut step = Step::new(&book, now, chance);
+            site.moment(&mut step, &point, kind, State::Raised);
+            site.finish(step)
+        })
+    };
+    let first = moment(Kind::AlarmPressed).remove(0);
+    assert_eq!(moment(Kind::AlarmDuress)[0].same_as, None);
+    assert_ne!(moment(Kind::AlarmPressed)[0].same_as, Some(first.id));
 }
 
 #[test]
@@ -141,6 +159,15 @@ fn a_test_bit_that_never_goes_out_hides_no_fire() {
 }
 
 #[test]
+fn a_test_excuses_no_longer_even_before_its_end_is_noticed() {
+    let mut rig = Rig::new([zigbee("s", Role::Smoke)]);
+    rig.send("zigbee2mqtt/s", "{\"smoke\":false,\"test\":true}");
+    rig.advance(TEST_FOR);
+    let told = rig.send("zigbee2mqtt/s", "{\"smoke\":true,\"test\":true}");
+    assert_eq!(told[0].severity, Severity::Critical);
+}
+
+#[test]
 fn a_test_said_again_and_again_prolongs_nothing() {
     let mut rig = Rig::new([zigbee("s", Role::Smoke)]);
     let mut told = rig.send("zigbee2mqtt/s", "{\"smoke\":true,\"test\":true}");
@@ -183,6 +210,19 @@ fn a_chattering_button_is_counted_and_told_as_faulty_and_nothing_is_lost() {
     let faults: Vec<_> = faults.collect();
     assert_eq!(faults, ["device.fault raised", "device.fault cleared"]);
     assert_eq!(words(&rig.press("b", "new")), [PRESSED]);
+}
+
+#[test]
+fn what_was_counted_before_a_restart_is_told_after_it() {
+    let mut rig = Rig::new([own("b", Role::PanicButton)]);
+    for n in 0..13 {
+        rig.press("b", &n.to_string());
+    }
+    rig.restart();
+    let told = rig.wait(Duration::ZERO);
+    assert_eq!(words(&told), [PRESSED]);
+    assert_eq!(occurrences(&told[0]), 3);
+    assert_eq!(words(&rig.wait(CHATTER_WITHIN)), ["device.fault cleared"]);
 }
 
 #[test]

@@ -220,4 +220,10 @@ fn no_event_holds_a_card_number() {
     assert_eq!(events.len(), 2);
     let shown = format!("{events:?}{:?}", rig.store);
     assert!(!shown.contains("0987654321"), "{shown}");
+    let unreadable = rig.send("antuo/v1/in/x", "0987654321").remove(0);
+    let plain = Sha256::of(&[b"0987654321"]);
+    assert!(
+        unreadable.signal.is_some_and(|digest| digest != plain),
+        "a digest anybody can try"
+    );
 }

@@ -100,3 +100,12 @@ fn a_device_that_is_silent_and_says_so_is_offline_once() {
     let back = rig.send("zigbee2mqtt/s/availability", "online");
     assert_eq!(words(&back), ["device.online cleared"]);
 }
+
+#[test]
+fn the_cache_of_a_starting_bridge_proves_no_device_alive() {
+    let mut rig = Rig::new([watched("s", Role::Smoke, 60)]);
+    rig.advance(secs(55));
+    rig.send("zigbee2mqtt/bridge/state", "online");
+    rig.send("zigbee2mqtt/s", "{\"smoke\":false}");
+    assert_eq!(words(&rig.wait(secs(5))), ["device.offline raised"]);
+}
