@@ -2,9 +2,10 @@
 //!
 //! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`,
 //! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
-//! `db` and the `domain` crate.
+//! `db`, `column` and the `domain` crate.
 
 pub mod access;
+pub mod column;
 pub mod db;
 pub mod dispatch;
 pub mod engine;
