@@ -174,7 +174,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Db(error) => error.into(),
-            EngineError::NoEntropy(error) => {
+            EngineError::NoEntropy(_) | EngineError::Refused(_) => {
                 tracing::error!(%error, "a request could not be served");
                 Self::unavailable()
             }

@@ -1,13 +1,14 @@
 //! For operators and shift leads: the cases of their watch room's centres, and acts on them.
 
+mod view;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::event;
-use domain::id::{DispatchId, IncidentId, PersonId};
+use domain::id::{DispatchId, IncidentId};
+use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Api;
@@ -16,209 +17,18 @@ use super::given::{Asked, Given, Named, Nothing};
 use super::guard::Caller;
 use super::stream::{self, Words};
 use crate::access::{Role, Scope, SessionKey, Standing};
-use crate::board::{self, EVENTS_MAX, Seen, Which};
+use crate::board;
 use crate::db::DbError;
-use crate::dispatch::job::{Job, State as JobState};
 use crate::engine::{Act, Acted};
-use crate::incident::{Cause, Handling, Line};
+use crate::incident::Cause;
+use crate::incident::store::{self, CaseRecord, StoredEvent, Which};
 use crate::live::{Changed, Item, Look, Shown, Wake};
+use view::Incident;
 
+/// Activations in one answer; the rest is on the next page.
+const EVENTS_MAX: u32 = 500;
 /// Longest text an operator may write, in characters. A longer one is refused.
 const TEXT_MAX: usize = 4_000;
-
-#[derive(Serialize)]
-struct Incident {
-    id: String,
-    centre: Centre,
-    hazard: &'static str,
-    priority: u8,
-    state: &'static str,
-    version: u64,
-    opened_at: i64,
-    acknowledged_by: Option<Acknowledged>,
-    closed: Option<Closed>,
-    confirmation: Option<&'static str>,
-    alarms: Vec<Alarm>,
-    dispatches: Vec<Dispatch>,
-    timeline: Vec<Moment>,
-    linked_to: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Centre {
-    id: String,
-    name: String,
-}
-
-#[derive(Serialize)]
-struct Acknowledged {
-    person: String,
-    at: i64,
-}
-
-#[derive(Serialize)]
-struct Closed {
-    by: String,
-    second: Option<String>,
-    at: i64,
-    cause: &'static str,
-    note: String,
-}
-
-#[derive(Serialize)]
-struct Alarm {
-    device: Option<String>,
-    point: Option<String>,
-    zone: Option<String>,
-    kind: &'static str,
-    first_at: i64,
-    last_at: i64,
-    activations: u64,
-    state: &'static str,
-    acknowledged: bool,
-}
-
-#[derive(Serialize)]
-struct Dispatch {
-    id: String,
-    receiver: Receiver,
-    purpose: &'static str,
-    state: &'static str,
-    attempts: u32,
-    received_at: Option<i64>,
-    possible_repeat: bool,
-}
-
-#[derive(Serialize)]
-struct Receiver {
-    id: String,
-    name: String,
-    agency: &'static str,
-}
-
-#[derive(Serialize)]
-struct Moment {
-    seq: i64,
-    at: i64,
-    text_key: String,
-    refs: Box<RawValue>,
-}
-
-impl Incident {
-    fn of(seen: Seen) -> Self {
-        let case = seen.case;
-        let name_of = |job: &Job| seen.receivers.get(&job.receiver).cloned();
-        let dispatches = case.jobs.iter().map(|job| Dispatch::of(job, name_of(job)));
-        let (acknowledged_by, closed) = handling(&case.handling);
-        Self {
-            dispatches: dispatches.collect(),
-            id: case.id.to_string(),
-            centre: Centre {
-                id: case.centre.to_string(),
-                name: seen.centre,
-            },
-            hazard: case.hazard.as_str(),
-            priority: case.priority.0,
-            state: case.handling.as_str(),
-            version: case.version,
-            opened_at: case.opened_at.micros(),
-            acknowledged_by,
-            closed,
-            confirmation: case.confirmation.map(|how| how.as_str()),
-            alarms: case.lines.iter().map(Alarm::of).collect(),
-            timeline: seen.timeline.into_iter().map(Moment::of).collect(),
-            linked_to: case.linked_to.map(|id| id.to_string()),
-        }
-    }
-}
-
-fn handling(handling: &Handling) -> (Option<Acknowledged>, Option<Closed>) {
-    match handling {
-        Handling::Open { .. } => (None, None),
-        Handling::Acknowledged { by, at, .. } => {
-            let acknowledged = Acknowledged {
-                person: by.to_string(),
-                at: at.micros(),
-            };
-            (Some(acknowledged), None)
-        }
-        Handling::Closed {
-            by,
-            second,
-            at,
-            cause,
-            note,
-        } => {
-            let closed = Closed {
-                by: by.to_string(),
-                second: second.as_ref().map(PersonId::to_string),
-                at: at.micros(),
-                cause: cause.as_str(),
-                note: note.clone(),
-            };
-            (None, Some(closed))
-        }
-    }
-}
-
-impl Alarm {
-    fn of(line: &Line) -> Self {
-        let source = line.source.as_ref();
-        Self {
-            device: source.map(|key| key.device.to_string()),
-            point: source.map(|key| key.point.to_string()),
-            zone: line.zone.as_ref().map(ToString::to_string),
-            kind: line.kind.as_str(),
-            first_at: line.first_at.micros(),
-            last_at: line.last_at.micros(),
-            activations: line.activations,
-            state: match line.state {
-                event::State::Raised if !line.momentary => "active",
-                event::State::Raised | event::State::Cleared => "restored",
-            },
-            acknowledged: line.acknowledged,
-        }
-    }
-}
-
-impl Dispatch {
-    fn of(job: &Job, receiver: Option<String>) -> Self {
-        let received_at = match &job.state {
-            JobState::Received { at, .. } => Some(at.micros()),
-            JobState::Queued { .. }
-            | JobState::Sending { .. }
-            | JobState::Unanswered { .. }
-            | JobState::Accepted { .. }
-            | JobState::Refused { .. }
-            | JobState::Exhausted { .. }
-            | JobState::Cancelled { .. } => None,
-        };
-        Self {
-            id: job.id.to_string(),
-            receiver: Receiver {
-                id: job.receiver.to_string(),
-                name: receiver.unwrap_or_default(),
-                agency: job.agency.as_str(),
-            },
-            purpose: job.purpose.as_str(),
-            state: job.state.as_str(),
-            attempts: job.attempts,
-            received_at,
-            possible_repeat: job.reached && job.attempts > 1,
-        }
-    }
-}
-
-impl Moment {
-    fn of(moment: board::Moment) -> Self {
-        Self {
-            seq: moment.seq,
-            at: moment.at,
-            text_key: moment.kind,
-            refs: moment.refs,
-        }
-    }
-}
 
 /// The query of the list.
 #[derive(Deserialize)]
@@ -256,7 +66,7 @@ pub async fn list(
     };
     let now = api.clock.now();
     let mut tx = api.db.read().await?;
-    let cases = board::cases(&mut tx, &caller.scope, which, now).await?;
+    let cases = store::cases(&mut tx, &caller.scope, which, now).await?;
     let list = List {
         as_of_at: now.micros(),
         incidents: cases.into_iter().map(Incident::of).collect(),
@@ -276,7 +86,7 @@ pub async fn one(
 
 async fn read(api: &Api, scope: &Scope, id: IncidentId) -> Result<Incident, Problem> {
     let mut tx = api.db.read().await?;
-    let seen = board::case(&mut tx, scope, id, api.clock.now()).await?;
+    let seen = store::case(&mut tx, scope, id, api.clock.now()).await?;
     seen.map(Incident::of).ok_or_else(Problem::not_found)
 }
 
@@ -285,42 +95,42 @@ async fn read(api: &Api, scope: &Scope, id: IncidentId) -> Result<Incident, Prob
 #[serde(deny_unknown_fields)]
 pub struct After {
     #[serde(default)]
-    after: i64,
+    after: u64,
 }
 
 #[derive(Serialize)]
 struct Activations {
     events: Vec<Activation>,
-    next: Option<i64>,
+    next: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct Activation {
-    seq: i64,
-    event: Uuid,
+    seq: u64,
+    event: String,
     vendor_id: Option<String>,
     device: Option<String>,
     point: Option<String>,
     kind: String,
     state: String,
-    received_at: i64,
-    committed_at: i64,
-    centre: Uuid,
+    received_at: Timestamp,
+    committed_at: Timestamp,
+    centre: String,
 }
 
-impl From<board::Activation> for Activation {
-    fn from(a: board::Activation) -> Self {
+impl Activation {
+    fn of(stored: StoredEvent) -> Self {
         Self {
-            seq: a.seq,
-            event: a.event,
-            vendor_id: a.vendor_id,
-            device: a.device,
-            point: a.point,
-            kind: a.kind,
-            state: a.state,
-            received_at: a.received_at,
-            committed_at: a.committed_at,
-            centre: a.centre,
+            seq: stored.seq,
+            event: stored.event.to_string(),
+            vendor_id: stored.vendor_id,
+            device: stored.device.map(String::from),
+            point: stored.point.map(String::from),
+            kind: stored.kind,
+            state: stored.state,
+            received_at: stored.received_at,
+            committed_at: stored.committed_at,
+            centre: stored.centre.to_string(),
         }
     }
 }
@@ -332,13 +142,14 @@ pub async fn events(
     Named(id): Named<IncidentId>,
     Asked(After { after }): Asked<After>,
 ) -> Result<Response, Problem> {
+    let (scope, now) = (&caller.scope, api.clock.now());
     let mut tx = api.db.read().await?;
-    let now = api.clock.now();
-    let found = board::activations(&mut tx, &caller.scope, id, after, now).await?;
-    let events = found.ok_or_else(Problem::not_found)?;
-    let full = i64::try_from(events.len()).is_ok_and(|n| n >= EVENTS_MAX);
-    let next = events.last().map(|last| last.seq).filter(|_| full);
-    let events = events.into_iter().map(Activation::from).collect();
+    let centre = store::centre_of(&mut tx, scope, id, now).await?;
+    centre.ok_or_else(Problem::not_found)?;
+    let stored = store::events(&mut tx, scope, id, after, EVENTS_MAX, now).await?;
+    let full = u32::try_from(stored.len()).is_ok_and(|n| n >= EVENTS_MAX);
+    let next = stored.last().map(|last| last.seq).filter(|_| full);
+    let events = stored.into_iter().map(Activation::of).collect();
     Ok(Json(Activations { events, next }).into_response())
 }
 
@@ -442,8 +253,11 @@ pub async fn dispatch_confirmed(
         .confirm_dispatch(scope, id, reference, spoke_to)
         .await?;
     let mut tx = api.db.read().await?;
-    let seen = board::case_of_dispatch(&mut tx, scope, id.0, api.clock.now()).await?;
-    answer(acted, Incident::of(seen.ok_or_else(Problem::not_found)?))
+    let now = api.clock.now();
+    let found = store::case_of_dispatch(&mut tx, scope, id, now).await?;
+    drop(tx);
+    let (_, incident) = found.ok_or_else(Problem::not_found)?;
+    answer(acted, read(&api, scope, incident).await?)
 }
 
 /// A text somebody wrote: not empty, not endless.
@@ -489,11 +303,12 @@ impl Cases {
     }
 }
 
-fn item(seen: Seen) -> Result<Item, DbError> {
-    let id = seen.case.id.0;
-    let listed = seen.case.on_board();
-    let signal_at = seen.case.lines.iter().map(|line| line.last_at).max();
-    let incident = Incident::of(seen);
+fn item(record: CaseRecord) -> Result<Item, DbError> {
+    let case = &record.case;
+    let id = case.id.0;
+    let listed = case.on_board();
+    let signal_at = case.lines.iter().map(|line| line.last_at).max();
+    let incident = Incident::of(record);
     let json = serde_json::to_string(&incident).map_err(DbError::corrupt("incident.body"))?;
     Ok(Item {
         id,
@@ -512,7 +327,7 @@ impl Shown for Cases {
         };
         let mut tx = self.api.db.read().await?;
         let now = self.api.clock.now();
-        let cases = board::cases(&mut tx, &scope, Which::Open, now).await?;
+        let cases = store::cases(&mut tx, &scope, Which::Open, now).await?;
         cases
             .into_iter()
             .map(item)
@@ -535,7 +350,7 @@ impl Shown for Cases {
             return Ok(Look::Over);
         };
         let mut tx = self.api.db.read().await?;
-        let seen = board::case(&mut tx, &scope, IncidentId(id), self.api.clock.now()).await?;
+        let seen = store::case(&mut tx, &scope, IncidentId(id), self.api.clock.now()).await?;
         Ok(match seen {
             Some(seen) => Look::Row(item(seen)?),
             None => Look::Gone,

@@ -146,12 +146,6 @@ async fn greet(
     };
     let welcomed = api.ingest.welcome(identity, &hello).await;
     let welcome = welcomed.map_err(|error| refusal(identity, error))?;
-    keeper::greeted(api, identity, &hello)
-        .await
-        .map_err(|error| {
-            tracing::error!(%error, "a box cannot be noted as connected");
-            Refused::Unavailable
-        })?;
     Ok((hello, welcome))
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::digest::Sha256;
-use domain::wire::{Down, Hello, Refused, SignedConfig};
+use domain::wire::{Down, Refused, SignedConfig};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -22,27 +22,6 @@ use crate::sql;
 
 /// How often key and Config are looked at. A revoked key's connection ends within it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// Notes that the box is there and which Config it runs.
-pub async fn greeted(api: &Api, identity: &BoxIdentity, hello: &Hello) -> Result<(), DbError> {
-    let applied = i64::try_from(hello.config_version).unwrap_or(i64::MAX);
-    let (db, now, identity) = (api.db.clone(), api.clock.now(), *identity);
-    unhurt(async move {
-        let mut write = db.write(Urgency::Other).await?;
-        sql!(
-            write.tx(),
-            execute,
-            "update gateway set last_seen_at = $3, config_applied = $4
-             where centre = $1 and id = $2",
-            identity.centre.0,
-            identity.gateway.0,
-            now.micros(),
-            applied
-        )?;
-        write.commit().await
-    })
-    .await?
-}
 
 /// Watches until the conversation ends or the key is revoked.
 pub async fn keep(
