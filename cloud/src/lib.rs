@@ -9,6 +9,7 @@ pub mod centre;
 pub mod config;
 pub mod db;
 pub mod dispatch;
+pub mod dispatcher;
 pub mod engine;
 pub mod incident;
 pub mod ingest;
