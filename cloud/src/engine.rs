@@ -104,12 +104,24 @@ impl Engine {
         }
     }
 
+    /// Where chance comes from.
+    #[must_use]
+    pub fn entropy(&self) -> &Entropy {
+        &self.entropy
+    }
+
+    /// The way to whoever looks at rows.
+    #[must_use]
+    pub fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
     /// Begins work on a centre, under its lock.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn begin(&self, centre: CentreId) -> Result<Work, EngineError> {
-        Work::begin(&self.db, centre, self.clock.now(), self.entropy.clone()).await
+        Work::begin(&self.db, centre, &self.clock, self.entropy.clone()).await
     }
 
     /// Makes work durable, then wakes who looks at it.

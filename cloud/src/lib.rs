@@ -2,10 +2,11 @@
 //!
 //! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`,
 //! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
-//! `db` and the `domain` crate.
+//! `db`, `column` and the `domain` crate.
 
 pub mod access;
 pub mod centre;
+pub mod column;
 pub mod config;
 pub mod db;
 pub mod dispatch;
@@ -20,5 +21,7 @@ pub mod presence;
 pub mod setup;
 pub mod tls;
 
+pub mod ticker;
 #[cfg(test)]
 pub(crate) mod trial;
+pub mod verify;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ambient::Entropy;
+use ambient::{Clock, Entropy};
 use domain::id::{CentreId, IncidentId};
 use domain::kind::Hazard;
 use domain::time::Timestamp;
@@ -41,7 +41,7 @@ impl Work {
     pub async fn begin(
         db: &Db,
         centre: CentreId,
-        now: Timestamp,
+        clock: &Clock,
         entropy: Entropy,
     ) -> Result<Self, EngineError> {
         let mut write = db.write(Urgency::LifeSafety).await?;
@@ -51,7 +51,8 @@ impl Work {
             chain,
             scope: Scope::worker(centre),
             centre,
-            now,
+            // Read under the lock, so that entries follow each other in time too.
+            now: clock.now(),
             entropy,
             touched: BTreeSet::new(),
             due: false,
@@ -134,6 +135,7 @@ impl Work {
         entries: &[Entry],
     ) -> Result<Option<u64>, EngineError> {
         let (tx, scope) = (self.write.tx(), &self.scope);
+        store::save(tx, scope, after).await?;
         let mut kept = None;
         for entry in entries {
             let said = Said::Case(after.id, Box::new(entry.clone()));
@@ -144,13 +146,18 @@ impl Work {
                 kept = Some(seq);
             }
         }
-        store::save(tx, scope, after).await?;
         for job in changed(after, entries) {
             dispatch::store::save(tx, scope, after.id, job).await?;
             self.due |= job.due_at().is_some_and(|due| due <= self.now);
         }
         self.touched.insert(after.id);
         Ok(kept)
+    }
+
+    /// The number the next entry of the chain will have.
+    #[must_use]
+    pub fn next_entry(&self) -> u64 {
+        self.chain.next()
     }
 
     /// Chains records together.

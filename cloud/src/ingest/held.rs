@@ -1,7 +1,7 @@
 //! What is held of one lane of one epoch: pure arithmetic on numbers (D4).
 
-use domain::kind::Lane;
 use domain::id::EpochId;
+use domain::kind::Lane;
 use domain::wire::Receipt;
 
 /// Most ranges kept beyond the first hole. Beyond it the highest are not remembered: the box sends

@@ -12,8 +12,8 @@ use super::BoxIdentity;
 use super::arrived::{Arrived, Reading, TOMBSTONE};
 use super::held::Held;
 use crate::access::Scope;
+use crate::column::number;
 use crate::db::{DbError, Tx};
-use crate::incident::journal::number;
 use crate::sql;
 
 /// The lane some records came in.
@@ -101,12 +101,7 @@ fn read_held(through: i64, ranges: &str) -> Result<Held, DbError> {
     })
 }
 
-async fn save_lane(
-    tx: &mut Tx,
-    scope: &Scope,
-    place: &Place,
-    held: &Held,
-) -> Result<(), DbError> {
+async fn save_lane(tx: &mut Tx, scope: &Scope, place: &Place, held: &Held) -> Result<(), DbError> {
     let ranges =
         serde_json::to_string(&held.ranges).map_err(DbError::corrupt("lane_progress.ranges"))?;
     sql!(
@@ -251,6 +246,11 @@ async fn insert(
     Ok(rows.into_iter().collect())
 }
 
+/// Values that all rows of one insert share.
+const SHARED: usize = 5;
+/// Values of each row's own.
+const OWN: usize = 9;
+
 async fn insert_sqlite(
     tx: &mut Transaction<'static, Sqlite>,
     scope: &Scope,
@@ -258,12 +258,17 @@ async fn insert_sqlite(
     arrived: &[Arrived],
     now: Timestamp,
 ) -> Result<Vec<i64>, DbError> {
-    let row = "(?1, ?2, ?3, ?4, ?5, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let row = |i: usize| {
+        let at = SHARED + i * OWN;
+        let own: Vec<String> = (at + 1..=at + OWN).map(|n| format!("?{n}")).collect();
+        format!("(?1, ?2, ?3, ?4, ?5, {})", own.join(", "))
+    };
+    let rows: Vec<String> = (0..arrived.len()).map(row).collect();
     let text = format!(
         "insert into record (centre, gateway, epoch, lane, committed_at, seq, to_seq, event, kind,
            device, point, received_at, body, salt)
          values {} on conflict do nothing returning seq",
-        vec![row; arrived.len()].join(", ")
+        rows.join(", ")
     );
     let mut query = sqlx::query(AssertSqlSafe(text))
         .bind(scope.own_centre())
@@ -313,11 +318,28 @@ async fn insert_postgres(
     .bind(now.micros())
     .bind(arrived.iter().map(|r| number(r.seq)).collect::<Vec<_>>())
     .bind(arrived.iter().map(|r| number(r.to_seq)).collect::<Vec<_>>())
-    .bind(traces.iter().map(|t| t.event.map(|e| e.0)).collect::<Vec<_>>())
+    .bind(
+        traces
+            .iter()
+            .map(|t| t.event.map(|e| e.0))
+            .collect::<Vec<_>>(),
+    )
     .bind(traces.iter().map(|t| t.kind.clone()).collect::<Vec<_>>())
-    .bind(at.clone().map(|i| source(i).map(|key| key.device.to_string())).collect::<Vec<_>>())
-    .bind(at.map(|i| source(i).map(|key| key.point.to_string())).collect::<Vec<_>>())
-    .bind(traces.iter().map(|t| t.received_at.map(Timestamp::micros)).collect::<Vec<_>>())
+    .bind(
+        at.clone()
+            .map(|i| source(i).map(|key| key.device.to_string()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        at.map(|i| source(i).map(|key| key.point.to_string()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        traces
+            .iter()
+            .map(|t| t.received_at.map(Timestamp::micros))
+            .collect::<Vec<_>>(),
+    )
     .bind(arrived.iter().map(|r| r.body.clone()).collect::<Vec<_>>())
     .bind(arrived.iter().map(|r| r.salt.to_vec()).collect::<Vec<_>>())
     .fetch_all(&mut **tx)

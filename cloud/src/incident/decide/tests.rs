@@ -498,7 +498,7 @@ fn any_report() -> impl Strategy<Value = Report> {
 
 #[derive(Clone, Debug)]
 enum Move {
-    Report(Report),
+    Report(Box<Report>),
     Person(u128, u8),
     Send(usize, Outcome),
     Wait(u64),
@@ -513,7 +513,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         }),
     ];
     prop_oneof![
-        6 => any_report().prop_map(Move::Report),
+        6 => any_report().prop_map(|report| Move::Report(Box::new(report))),
         3 => (1u128..3, 0u8..5).prop_map(|(who, what)| Move::Person(who, what)),
         4 => (0usize..6, outcome).prop_map(|(nth, outcome)| Move::Send(nth, outcome)),
         3 => (0u64..400).prop_map(Move::Wait),
@@ -522,7 +522,7 @@ fn any_move() -> impl Strategy<Value = Move> {
 
 fn command(case: &Case, made: &Move, now: Timestamp) -> Command {
     match made {
-        Move::Report(report) => Command::Report(report.clone()),
+        Move::Report(report) => Command::Report(*report.clone()),
         Move::Person(n, 0) => Command::Acknowledge { by: person(*n) },
         Move::Person(n, 1) => Command::Confirm { by: person(*n) },
         Move::Person(n, 2) => Command::Note {
