@@ -314,3 +314,9 @@ create table movement (
     body text not null,
     primary key (centre, child, event)
 );
+
+-- One row, written over and over: whether the store takes writes.
+create table store_probe (
+    id bigint not null primary key,
+    at bigint not null
+);

@@ -5,6 +5,9 @@
 //! `db`, `column` and the `domain` crate.
 
 pub mod access;
+pub mod app;
+pub mod board;
+pub mod boxes;
 pub mod centre;
 pub mod column;
 pub mod config;
@@ -12,6 +15,9 @@ pub mod db;
 pub mod dispatch;
 pub mod dispatcher;
 pub mod engine;
+pub mod family;
+pub mod health;
+pub mod http;
 pub mod incident;
 pub mod ingest;
 pub mod keys;
@@ -19,9 +25,10 @@ pub mod live;
 pub mod metrics;
 pub mod presence;
 pub mod setup;
-pub mod tls;
-
+pub mod stop;
 pub mod ticker;
+pub mod tls;
+pub mod verify;
+
 #[cfg(test)]
 pub(crate) mod trial;
-pub mod verify;

@@ -60,3 +60,7 @@ impl Wakes {
         self.0.subscribe()
     }
 }
+
+mod feed;
+
+pub use feed::{Feed, Item, LOOK_AGAIN, Look, Shown, Update};
