@@ -141,17 +141,6 @@ pub enum SettingsError {
     },
 }
 
-/// Checks a receiver's settings without connecting.
-///
-/// # Errors
-/// Names what is wrong.
-pub fn check(protocol: &str, settings: &str) -> Result<(), SettingsError> {
-    match protocol {
-        "dc09" => dc09::Settings::parse(settings).map(drop),
-        other => Err(SettingsError::Protocol(other.to_owned())),
-    }
-}
-
 /// Opens the way to a receiver and keeps it open until dropped. Must run inside the runtime.
 ///
 /// # Errors

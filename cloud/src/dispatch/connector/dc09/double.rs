@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::envelope::enclose;
 use super::frame::{Content, Frame};
@@ -14,6 +14,8 @@ use super::frame::{Content, Frame};
 pub enum Act {
     /// Writes these bytes at once.
     Say(Vec<u8>),
+    /// Does nothing more until the test says so.
+    Wait(Arc<Notify>),
     /// Closes the connection.
     Close,
 }
@@ -99,6 +101,7 @@ async fn serve(mut stream: TcpStream, manner: Arc<Manner>, tell: mpsc::Unbounded
                     Act::Say(bytes) => {
                         let _ = stream.write_all(&bytes).await;
                     }
+                    Act::Wait(gate) => gate.notified().await,
                     Act::Close => return,
                 }
             }
@@ -119,6 +122,11 @@ pub fn word(word: &str, frame: &Frame) -> Vec<u8> {
         "\"{word}\"{number:04}R{receiver}L{line}#{account}[]"
     ))
     .unwrap()
+}
+
+/// `NAK` with a time, `_08:15:30,11-22-2026`, or without any.
+pub fn nak(time: &str) -> Vec<u8> {
+    enclose(&format!("\"NAK\"0000R1L0A0[]{time}")).unwrap()
 }
 
 /// Acknowledges polls and does `otherwise` for events.

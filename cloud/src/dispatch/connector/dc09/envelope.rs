@@ -49,6 +49,9 @@ pub enum FrameError {
     /// A receiver number or line is 1 to 6 hex digits.
     #[error("a receiver number or line is 1 to 6 hex digits")]
     Prefix,
+    /// A sequence number has four digits.
+    #[error("a sequence number is 0 to 9999")]
+    Number,
     /// The body is longer than its length field can say.
     #[error("the body is longer than {BODY_MAX} bytes")]
     TooLong,

@@ -82,8 +82,11 @@ impl Frame {
     /// The bytes for the wire.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`].
+    /// [`FrameError::Number`] and [`FrameError::TooLong`].
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        if self.number > NUMBER_MAX {
+            return Err(FrameError::Number);
+        }
         enclose(&self.body())
     }
 
@@ -285,6 +288,13 @@ mod tests {
             &text[5..],
             "0052\"SIA-DCS\"0016R1L0#1234[#1234|Nri1/FA001][H08:15:29,11-22-2026]_08:15:30,11-22-2026\r"
         );
+    }
+
+    #[test]
+    fn a_number_has_four_digits() {
+        let number = NUMBER_MAX + 1;
+        let frame = Frame { number, ..fire() };
+        assert_eq!(frame.encode(), Err(FrameError::Number));
     }
 
     #[test]

@@ -20,8 +20,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tracing::Instrument;
 
 use super::super::PathState;
-use super::envelope::{Account, Prefix};
-use super::frame::{Content, Frame};
+use super::message::Message;
 use super::reply::{Replies, Reply, Word};
 use crate::dispatch::{NotSent, Outcome, RefusedBy, Target};
 
@@ -44,54 +43,6 @@ const CHUNK: usize = 1_024;
 #[must_use]
 pub fn longest_send(reply_within: Duration) -> Duration {
     REACH_WAIT + POLL_YIELDS_AFTER + REACH_WAIT + reply_within
-}
-
-/// Bytes to send and what their answer must name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
-    bytes: Vec<u8>,
-    number: u16,
-    account: String,
-}
-
-impl Message {
-    /// A frame as committed; none when the bytes are no frame of ours.
-    #[must_use]
-    pub fn committed(bytes: &[u8]) -> Option<Self> {
-        let frame = Frame::decode(bytes).ok()?;
-        Some(Self {
-            bytes: bytes.to_vec(),
-            number: frame.number,
-            account: frame.account.to_string(),
-        })
-    }
-
-    /// A poll: number 0000, no time, since a receiver that minds our clock would refuse it.
-    #[must_use]
-    pub fn poll(receiver: &Prefix, line: &Prefix, account: &Account) -> Option<Self> {
-        let frame = Frame {
-            number: 0,
-            receiver: receiver.clone(),
-            line: line.clone(),
-            account: account.clone(),
-            content: Content::Poll,
-            time: None,
-        };
-        Self::committed(&frame.encode().ok()?)
-    }
-
-    /// Whether `reply` answers this message. A reply that names no message can only be taken for it
-    /// when no other is still unanswered on the connection (`alone`).
-    fn is_answered_by(&self, reply: &Reply, alone: bool) -> bool {
-        let named = reply.number == Some(self.number);
-        match reply.word {
-            Word::Ack | Word::Duh => {
-                let same = |account: &String| *account == self.account;
-                named && reply.account.as_ref().is_none_or(same)
-            }
-            Word::Nak | Word::Unread => named || (alone && reply.number.unwrap_or(0) == 0),
-        }
-    }
 }
 
 /// One path to keep.
@@ -329,7 +280,7 @@ impl Keeper {
     /// Sends and waits. An unanswered connection is kept once, since a slow receiver's answer may
     /// still come; the second time it is taken for dead.
     async fn exchange(&mut self, message: &Message) -> Heard {
-        let written = self.write(&message.bytes).await;
+        let written = self.write(message.bytes()).await;
         let (Written::Whole, Some(wire)) = (&written, &mut self.wire) else {
             self.lose();
             return Heard::Nothing(written);
@@ -375,7 +326,7 @@ impl Keeper {
         let poll = self.path.poll.clone();
         let mut request = None;
         self.poll_due = Box::pin(sleep(self.path.poll_every));
-        let reply = match (self.write(&poll.bytes).await, &mut self.wire) {
+        let reply = match (self.write(poll.bytes()).await, &mut self.wire) {
             (Written::Whole, Some(wire)) => {
                 let mut hear = Box::pin(timeout(self.path.reply_within, wire.hear(&poll)));
                 tokio::select! {

@@ -10,6 +10,7 @@ pub mod double;
 pub mod envelope;
 pub mod frame;
 pub mod link;
+pub mod message;
 pub mod reply;
 
 use std::time::Duration;
@@ -22,7 +23,8 @@ use serde::Deserialize;
 use self::code::{Say, code};
 use self::envelope::{Account, Prefix, Stamp};
 use self::frame::{Content, Event, Extended, Frame, Place};
-use self::link::{Link, Message, Path};
+use self::link::{Link, Path};
+use self::message::Message;
 use super::{
     Claimed, Connector, Described, NotSent, Order, Outcome, Paths, SettingsError, Target, Targets,
 };
@@ -69,10 +71,10 @@ impl Settings {
             receiver: (raw.receiver_no.parse())
                 .map_err(|_| wrong("receiver_no", "1 to 6 hex digits"))?,
             line: (raw.line.parse()).map_err(|_| wrong("line", "1 to 6 hex digits"))?,
-            poll_every: within(raw.poll_s, 1..=86_400, Duration::from_secs)
-                .ok_or(wrong("poll_s", "1 to 86400"))?,
-            reply_within: within(raw.reply_timeout_ms, 100..=20_000, Duration::from_millis)
-                .ok_or(wrong("reply_timeout_ms", "100 to 20000"))?,
+            poll_every: within(raw.poll_s, 1..=3_600, Duration::from_secs)
+                .ok_or(wrong("poll_s", "1 to 3600"))?,
+            reply_within: within(raw.reply_timeout_ms, 50..=60_000, Duration::from_millis)
+                .ok_or(wrong("reply_timeout_ms", "50 to 60000"))?,
         })
     }
 }

@@ -263,6 +263,41 @@ mod tests {
     }
 
     #[test]
+    fn every_published_plain_reply_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/dc09.json");
+        let text = std::fs::read_to_string(file).unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut read = [0; 3];
+        for vector in vectors["vectors"].as_array().unwrap() {
+            let sent = vector["text"].as_str().unwrap();
+            let number = sent.split('"').nth(2).and_then(|rest| rest.get(..4));
+            let answers = vector["replies"].as_object().into_iter().flatten();
+            for (who, answer) in
+                answers.filter(|(_, answer)| !answer.as_str().unwrap().contains("\"*"))
+            {
+                let answer = answer.as_str().unwrap();
+                let found = all(answer.as_bytes());
+                let expected = answer.matches("\"ACK\"").count()
+                    + answer.matches("\"NAK\"").count()
+                    + answer.matches("\"DUH\"").count()
+                    + usize::from(answer == "\n\r");
+                assert_eq!(found.len(), expected, "{who}: {answer:?}");
+                for reply in found {
+                    match reply.word {
+                        Word::Ack | Word::Duh => {
+                            let echoed = reply.number.map(|number| format!("{number:04}"));
+                            assert_eq!(echoed.as_deref(), number, "{who}: {answer:?}");
+                            read[usize::from(reply.word == Word::Duh)] += 1;
+                        }
+                        Word::Nak | Word::Unread => read[2] += 1,
+                    }
+                }
+            }
+        }
+        assert_eq!(read, [131, 1, 10]);
+    }
+
+    #[test]
     fn odd_spellings_are_taken() {
         is_ack_of(&one(b"\n1eb60014\"ACK\"0001R1L0#1234[]\r"), 1, "1234");
         let missing_r = enclose("\"ACK\"0001L0#1234[]").unwrap();

@@ -1,3 +1,5 @@
+//! One path against a receiver that does what real ones do.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -7,12 +9,13 @@ use domain::time::Timestamp;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::super::double::{Act, Double, Heard, acks, nobody, polls_acked, word};
+use super::super::double::{Act, Double, Heard, acks, nak, nobody, polls_acked, word};
 use super::super::envelope::enclose;
+use super::super::frame::{Content, Frame};
 use super::*;
 
 /// Long enough that only a broken program waits for it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(3_600);
 /// Short enough to wait for where silence is the subject.
 const SHORT: Duration = Duration::from_millis(60);
 
@@ -62,10 +65,6 @@ async fn outcome(
     link.send(panic_frame(7)).await
 }
 
-fn nak(time: &str) -> Vec<u8> {
-    enclose(&format!("\"NAK\"0000R1L0A0[]{time}")).unwrap()
-}
-
 #[tokio::test]
 async fn an_acknowledgement_is_handed_up_as_it_came() {
     let mut double = Double::listen(acks).await;
@@ -73,7 +72,7 @@ async fn an_acknowledgement_is_handed_up_as_it_came() {
     let sent = panic_frame(7);
     let outcome = link.send(sent.clone()).await;
     let frame = double.frame().await;
-    assert_eq!(frame.encode().unwrap(), sent.bytes);
+    assert_eq!(frame.encode().unwrap(), sent.bytes());
     let reply = word("ACK", &frame);
     assert_eq!(outcome, Outcome::Received { reply });
     assert!(link.state().is_up());
@@ -199,7 +198,7 @@ async fn keeper_and_receiver() -> (Keeper, TcpStream) {
 async fn a_late_acknowledgement_answers_the_retry_without_a_second_frame() {
     let (mut keeper, mut receiver) = keeper_and_receiver().await;
     let message = panic_frame(7);
-    let late = word("ACK", &Frame::decode(&message.bytes).unwrap());
+    let late = word("ACK", &Frame::decode(message.bytes()).unwrap());
     receiver.write_all(&late).await.unwrap();
     let wire = keeper.wire.as_mut().unwrap();
     wire.in_doubt = true;
@@ -215,16 +214,16 @@ async fn a_late_acknowledgement_answers_the_retry_without_a_second_frame() {
 #[tokio::test]
 async fn a_late_acknowledgement_of_another_message_answers_nothing() {
     let (mut keeper, mut receiver) = keeper_and_receiver().await;
-    let late = word("ACK", &Frame::decode(&panic_frame(7).bytes).unwrap());
+    let late = word("ACK", &Frame::decode(panic_frame(7).bytes()).unwrap());
     receiver.write_all(&late).await.unwrap();
     assert!(keeper.wire.as_mut().unwrap().read().await);
     let message = panic_frame(8);
-    let answer = word("ACK", &Frame::decode(&message.bytes).unwrap());
+    let answer = word("ACK", &Frame::decode(message.bytes()).unwrap());
     let expected = answer.clone();
     let receive = async {
-        let mut frame = vec![0; message.bytes.len()];
+        let mut frame = vec![0; message.bytes().len()];
         receiver.read_exact(&mut frame).await.unwrap();
-        assert_eq!(frame, message.bytes);
+        assert_eq!(frame, message.bytes());
         receiver.write_all(&answer).await.unwrap();
     };
     let (outcome, ()) = tokio::join!(keeper.deliver(&message), receive);
@@ -236,9 +235,9 @@ async fn a_refusal_that_names_no_message_is_not_pinned_on_the_next() {
     let (mut keeper, mut receiver) = keeper_and_receiver().await;
     keeper.wire.as_mut().unwrap().in_doubt = true;
     let message = panic_frame(8);
-    let answer = word("ACK", &Frame::decode(&message.bytes).unwrap());
+    let answer = word("ACK", &Frame::decode(message.bytes()).unwrap());
     let receive = async {
-        let mut frame = vec![0; message.bytes.len()];
+        let mut frame = vec![0; message.bytes().len()];
         receiver.read_exact(&mut frame).await.unwrap();
         // What the receiver had to say about the one before comes first.
         receiver.write_all(b"\"NAK\"\n\r").await.unwrap();
@@ -339,6 +338,19 @@ async fn polls_prove_the_path_and_their_silence_shows() {
 }
 
 #[tokio::test]
+async fn a_silent_receiver_is_asked_again_before_the_next_poll_is_due() {
+    let polls = AtomicU32::new(0);
+    let double = Double::listen(move |frame| match polls.fetch_add(1, Ordering::Relaxed) {
+        0 => Vec::new(),
+        _ => acks(frame),
+    })
+    .await;
+    let link = link_to(&double.address, SHORT, LONG);
+    until(&link, |state| state.is_silent()).await;
+    until(&link, |state| state.is_up()).await;
+}
+
+#[tokio::test]
 async fn an_order_does_not_wait_for_a_poll_that_gets_no_answer() {
     let mut double = Double::listen(|frame| match frame.content {
         Content::Poll => Vec::new(),
@@ -349,6 +361,9 @@ async fn an_order_does_not_wait_for_a_poll_that_gets_no_answer() {
     double.polled().await;
     let outcome = link.send(panic_frame(7)).await;
     assert!(matches!(outcome, Outcome::Received { .. }), "{outcome:?}");
+    // One message at a time on a connection: the order went over a fresh one.
+    assert_eq!(double.heard().await, Heard::Connected(2));
+    assert!(matches!(double.heard().await, Heard::Frame(_)));
 }
 
 #[tokio::test]
