@@ -16,6 +16,7 @@ use crate::access::{Access, PasswordError};
 use crate::boxes::{Boxes, WRITE_EVERY};
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError};
+use crate::dispatcher::Dispatcher;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::{Api, Streams, for_boxes, for_browsers};
@@ -25,6 +26,7 @@ use crate::live::Wakes;
 use crate::metrics::Metrics;
 use crate::setup::open;
 use crate::stop::{Stop, stop};
+use crate::ticker::Ticker;
 use crate::tls::{ListenError, Listening, Peer};
 
 /// Longest wait for conversations to end; after it the process ends without them. Whatever is not
@@ -74,8 +76,15 @@ pub async fn serve(
     let db = open(&config.database).await?;
     db.migrate().await?;
     let (mut stopper, stop) = stop();
-    let api = api(config, db.clone(), clock, entropy, metrics, stop.clone())?;
-    let drivers = drivers(config, &api);
+    let api = api(
+        config,
+        db.clone(),
+        clock,
+        entropy.clone(),
+        metrics,
+        stop.clone(),
+    )?;
+    let drivers = drivers(config, &api, entropy);
     let addresses = Addresses {
         http: browsers.address(),
         boxes: boxes.address(),
@@ -143,14 +152,29 @@ pub(crate) fn api(
 }
 
 /// The tasks that work without being asked.
-fn drivers(config: &Config, api: &Api) -> Vec<JoinHandle<()>> {
+fn drivers(config: &Config, api: &Api, entropy: Entropy) -> Vec<JoinHandle<()>> {
     let health = api.health.clone().watch(
         api.db.clone(),
         config.keys.config_signing.clone(),
         api.stop.clone(),
     );
     let heard = write_heard(api.boxes.clone(), api.db.clone(), api.stop.clone());
-    vec![tokio::spawn(health), tokio::spawn(heard)]
+    let ticker = Ticker::new(api.db.clone(), api.clock.clone(), api.engine.clone());
+    let dispatcher = Dispatcher::new(
+        api.db.clone(),
+        api.engine.clone(),
+        api.clock.clone(),
+        entropy,
+        api.wakes.clone(),
+        api.metrics.clone(),
+    );
+    let told = |mut stop: Stop| async move { stop.told().await };
+    vec![
+        tokio::spawn(health),
+        tokio::spawn(heard),
+        tokio::spawn(ticker.run(told(api.stop.clone()))),
+        tokio::spawn(dispatcher.run(told(api.stop.clone()))),
+    ]
 }
 
 /// Writes when boxes were heard, now and then and once more at the end.
