@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::adapter::{BadCredentialKey, Signal, antuo, zigbee2mqtt};
-use crate::site::{Mark, Now, Site};
+use crate::site::{Decision, Mark, Now, Site};
 
 /// Time between two steps of a case.
 const STEP: Duration = Duration::from_millis(1_500);
@@ -105,7 +105,7 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
         clock_trust: ClockTrust::Synced { err_ms: 0 },
     };
     let keeps = context.get("persisted_levels") != Some(&Value::Bool(false));
-    let mut store: BTreeMap<String, String> = BTreeMap::new();
+    let mut store = Store::default();
     let mut site = Site::new(Arc::clone(&config), [], now.monotonic)?;
     let mut chance = counter();
     let mut told = Vec::new();
@@ -113,14 +113,20 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
         now.wall = now.wall.after(STEP);
         now.monotonic += STEP;
         if step.gateway.as_deref() == Some("restart") {
-            let marks = store
-                .iter()
-                .filter(|_| keeps)
-                .map(|(key, body)| Mark::State {
-                    key: key.clone(),
-                    body: Some(body.clone()),
-                });
+            let marks = if keeps { store.marks() } else { Vec::new() };
             site = Site::new(Arc::clone(&config), marks, now.monotonic)?;
+        }
+        let mut keep = |decision: Decision, after_step: usize| {
+            store.commit(decision.marks);
+            told.extend(decision.events.into_iter().map(|event| Told {
+                after_step,
+                kind: event.kind,
+                state: event.state,
+                severity: event.severity,
+            }));
+        };
+        if site.next_deadline().is_some_and(|due| due <= now.monotonic) {
+            keep(site.tick(&now, &mut chance), index);
         }
         let signal = Signal {
             topic: step.topic.as_deref().unwrap_or_default(),
@@ -128,24 +134,36 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
             retained: step.retain.unwrap_or(false),
             username: "",
         };
-        let decision = site.deliver(&signal, &now, &mut chance);
-        for mark in decision.marks {
-            if let Mark::State {
-                key,
-                body: Some(body),
-            } = mark
-            {
-                store.insert(key, body);
-            }
-        }
-        told.extend(decision.events.into_iter().map(|event| Told {
-            after_step: index + 1,
-            kind: event.kind,
-            state: event.state,
-            severity: event.severity,
-        }));
+        keep(site.deliver(&signal, &now, &mut chance), index + 1);
     }
     Ok(told)
+}
+
+/// What a disk would hold.
+#[derive(Default)]
+struct Store {
+    states: BTreeMap<String, Mark>,
+    seen: Vec<Mark>,
+}
+
+impl Store {
+    fn commit(&mut self, marks: Vec<Mark>) {
+        for mark in marks {
+            match &mark {
+                Mark::State { key, body: Some(_) } => {
+                    self.states.insert(key.clone(), mark.clone());
+                }
+                Mark::State { key, body: None } => {
+                    self.states.remove(key);
+                }
+                Mark::Seen { .. } => self.seen.push(mark),
+            }
+        }
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.states.values().chain(&self.seen).cloned().collect()
+    }
 }
 
 fn payloads(steps: &[Delivery]) -> Result<Vec<Vec<u8>>, DecodeFault> {

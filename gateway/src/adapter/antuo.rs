@@ -34,6 +34,7 @@ pub fn read(book: &Book, signal: &Signal<'_>) -> Option<Heard> {
     let Some(enrolment) = book.at(NAME, signal.topic).next() else {
         return Some(Heard::Unenrolled {
             source: named(place),
+            through: None,
         });
     };
     let point = enrolment.key();
@@ -224,6 +225,7 @@ fn fits(role: Role, kind: Kind) -> bool {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::adapter::Reading;
     use crate::adapter::book::tests::{book, enrolment};
 
     fn heard(role: Role, body: &str) -> Message {
@@ -241,12 +243,14 @@ mod tests {
     }
 
     fn why(role: Role, body: &str) -> Unread {
-        match heard(role, body).readings.as_slice() {
-            [reading] => match reading.says {
-                Says::Unread { why, key: None } => why,
-                ref other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
+        match heard(role, body).readings[..] {
+            [
+                Reading {
+                    says: Says::Unread { why, key: None },
+                    ..
+                },
+            ] => why,
+            ref other => panic!("{other:?}"),
         }
     }
 
@@ -310,8 +314,13 @@ mod tests {
     fn a_closed_door_is_an_open_one_gone() {
         let level = |kind, state| {
             let body = format!("{{\"id\":\"1\",\"kind\":\"{kind}\",\"state\":\"{state}\"}}");
-            match heard(Role::Door, &body).readings[0].says {
-                Says::Level { kind, active, .. } => (kind, active.is_some()),
+            match heard(Role::Door, &body).readings[..] {
+                [
+                    Reading {
+                        says: Says::Level { kind, active, .. },
+                        ..
+                    },
+                ] => (kind, active.is_some()),
                 ref other => panic!("{other:?}"),
             }
         };

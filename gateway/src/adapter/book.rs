@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::config::{Config, Credential, Enrolment};
-use domain::digest::{CredentialDigest, CredentialKey, from_hex_32};
+use domain::digest::{CredentialDigest, CredentialKey, Sha256, from_hex_32};
 use domain::id::{ChildId, DeviceId, PersonId, PointId, PointKey, SLUG_MAX};
 
 use super::family;
@@ -61,11 +61,13 @@ impl Book {
                 .or_insert_with(|| enrolment.key());
         }
         let credentials = config.credentials.iter().map(|c| (c.hidden, *c)).collect();
-        let collectors = config
-            .collectors
-            .iter()
-            .map(|c| (c.person, c.children.clone()))
-            .collect();
+        let mut collectors: BTreeMap<PersonId, Vec<ChildId>> = BTreeMap::new();
+        for collector in &config.collectors {
+            let children = collectors.entry(collector.person).or_default();
+            children.extend(&collector.children);
+            children.sort();
+            children.dedup();
+        }
         let usernames = config
             .mqtt_credentials
             .iter()
@@ -147,6 +149,14 @@ impl Book {
     #[must_use]
     pub fn hide(&self, number: &str) -> CredentialDigest {
         self.key.hide(number)
+    }
+
+    /// The digest of a payload that could not be redacted. It may hold a short code that a plain
+    /// digest would give away to whoever tries them all, so the centre's key goes in.
+    #[must_use]
+    pub fn digest_unread(&self, payload: &[u8]) -> Sha256 {
+        let key = self.config.credential_key.as_bytes();
+        Sha256::of(&[b"unread\0", key, b"\0", payload])
     }
 
     /// Whose a credential is.

@@ -18,6 +18,8 @@ use domain::id::PointKey;
 use domain::kind::{Kind, Severity};
 use domain::time::Timestamp;
 
+#[cfg(test)]
+pub use book::tests::{config, enrolment};
 pub use book::{BadCredentialKey, Book, Bridge};
 
 /// One MQTT message as it reached the box.
@@ -72,6 +74,8 @@ pub enum Heard {
     Unenrolled {
         /// The point, where the topic itself names one.
         source: Option<PointKey>,
+        /// The bridge it came through, thereby proven alive.
+        through: Option<PointKey>,
     },
     /// An enrolled point whose ecosystem no adapter speaks.
     NoAdapter(PointKey),

@@ -89,7 +89,8 @@ fn is_command(above: &str, last: &str) -> bool {
 }
 
 fn enrolled<'b>(book: &'b Book, address: &str) -> Option<Vec<&'b Enrolment>> {
-    let points: Vec<_> = book.at(NAME, address).collect();
+    let is_device = |e: &&Enrolment| e.role != Role::Bridge;
+    let points: Vec<_> = book.at(NAME, address).filter(is_device).collect();
     (!points.is_empty()).then_some(points)
 }
 
@@ -114,7 +115,10 @@ fn part(book: &Book, carrier: Option<&PointKey>, signal: &Signal<'_>) -> Heard {
             Heard::Message(message)
         }
         None if name == AVAILABILITY || signal.payload.is_empty() => Heard::NoEvidence,
-        None => Heard::Unenrolled { source: None },
+        None => Heard::Unenrolled {
+            source: None,
+            through: carrier.cloned(),
+        },
     }
 }
 

@@ -111,3 +111,25 @@ fn every_robustness_case_whose_ecosystem_is_spoken() {
     let corpus = include_str!("../../../tests/fixtures/signals/robustness.jsonl");
     check(corpus, 9, &["rob-case-001", "rob-unavail-001"]);
 }
+
+/// Ours, in the corpus's form: traps of the device library that its visible part does not hold.
+#[test]
+fn every_trap_of_our_own() {
+    let corpus = include_str!("../../../tests/fixtures/signals/zigbee2mqtt_own.jsonl");
+    check(corpus, corpus.lines().count(), &[]);
+}
+
+#[test]
+fn a_line_may_lack_nearly_everything() {
+    for line in [
+        "{}",
+        "{\"context\":null,\"steps\":null}",
+        "{\"steps\":[{}]}",
+    ] {
+        let printed: Value = serde_json::from_str(&decode(line).unwrap()).unwrap();
+        assert_eq!(printed["events"], serde_json::json!([]));
+    }
+    let step = "{\"id\":7,\"ecosystem\":null,\"steps\":[{\"topic\":\"zigbee2mqtt/x\",\"payload\":\"{}\"}]}";
+    assert!(decode(step).unwrap().contains("ingest.unmapped"));
+    assert!(decode("[]").is_err() && decode("").is_err());
+}

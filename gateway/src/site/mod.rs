@@ -142,17 +142,20 @@ impl Site {
         match adapter::read(&book, signal) {
             Heard::NoEvidence => {}
             Heard::Message(message) => self.take(&mut step, message, signal),
-            Heard::Unenrolled { source } => {
-                step.from = Some(unread_signal(signal));
+            Heard::Unenrolled { source, through } => {
+                if let Some(bridge) = through.filter(|_| !signal.retained) {
+                    self.heard(&mut step, &bridge);
+                }
+                step.from = Some(unread_signal(&book, signal));
                 self.unread(&mut step, user(), source.as_ref(), Unread::NotEnrolled);
             }
             Heard::NoAdapter(point) => {
-                step.from = Some(unread_signal(signal));
+                step.from = Some(unread_signal(&book, signal));
                 let speaker = Speaker::Device(point.device.clone());
                 self.unread(&mut step, speaker, Some(&point), Unread::NoAdapter);
             }
             Heard::Foreign if book.knows(signal.username) => {
-                step.from = Some(unread_signal(signal));
+                step.from = Some(unread_signal(&book, signal));
                 self.unread(&mut step, user(), None, Unread::NotEnrolled);
             }
             Heard::Foreign => {}
@@ -205,7 +208,7 @@ impl Site {
                 VendorId::Weak(_) => None,
             }),
             occurred_at: message.occurred_at,
-            signal: (!message.readings.is_empty()).then(|| Sha256::of(&[body])),
+            signal: digest(step.book, &message, signal),
             size: size_of_payload(signal),
         });
         let mut readings = message.readings;
@@ -396,16 +399,30 @@ fn moved(child: ChildId, inside: bool, by: HandedBy, how: How) -> (Kind, Detail)
     (kind, Detail::Movement { child, by, how })
 }
 
+/// The digest of what was read, without its secrets; none when nothing was said.
+fn digest(book: &Book, message: &Message, signal: &Signal<'_>) -> Option<Sha256> {
+    let unreadable = |reading: &Reading| matches!(reading.says, Says::Unread { key: None, .. });
+    if message.readings.is_empty() {
+        None
+    } else if let Some(redacted) = &message.redacted {
+        Some(Sha256::of(&[redacted]))
+    } else if message.readings.iter().any(unreadable) {
+        Some(book.digest_unread(signal.payload))
+    } else {
+        Some(Sha256::of(&[signal.payload]))
+    }
+}
+
 fn size_of_payload(signal: &Signal<'_>) -> u64 {
     u64::try_from(signal.payload.len()).unwrap_or(u64::MAX)
 }
 
-fn unread_signal(signal: &Signal<'_>) -> step::From {
+fn unread_signal(book: &Book, signal: &Signal<'_>) -> step::From {
     step::From {
         retained: signal.retained,
         vendor_id: None,
         occurred_at: None,
-        signal: Some(Sha256::of(&[signal.payload])),
+        signal: Some(book.digest_unread(signal.payload)),
         size: size_of_payload(signal),
     }
 }
@@ -425,5 +442,5 @@ fn weak_body<'b>(body: &'b [u8], readings: &[Reading]) -> Cow<'b, [u8]> {
     whole
 }
 
-/// Severities a step may tell beside the kind's own.
+/// The severity of every end (legend).
 const INFO: Severity = Severity::Info;

@@ -350,6 +350,9 @@ impl Site {
 
     /// Whether what comes from a point now may be its bridge's cache.
     pub(super) fn is_replay(&self, step: &Step<'_>, point: &PointKey) -> bool {
+        if self.replays.is_empty() {
+            return false;
+        }
         let lead = step.book.lead(&point.device).unwrap_or(point);
         step.book.bridges().iter().any(|bridge| {
             let until = self.replays.get(&bridge.point);
