@@ -170,3 +170,15 @@ fn check(hello: &Hello, access: &Access) -> Result<Arc<Credential>, TurnedAway> 
     }
     Ok(credential)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_one_and_a_half_keep_alives_and_endless_at_zero() {
+        assert_eq!(patience(0), None);
+        assert_eq!(patience(1), Some(Duration::from_millis(1_500)));
+        assert_eq!(patience(u16::MAX), Some(Duration::from_millis(98_302_500)));
+    }
+}

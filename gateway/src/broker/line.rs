@@ -11,6 +11,8 @@ use super::report::CloseReason;
 
 /// Room made before each read, in bytes.
 const READ_CHUNK: usize = 4 * 1024;
+/// Most bytes taken by one read: what is read is worked off in one go, and others wait for the thread.
+const READ_LIMIT: u64 = 16 * 1024;
 /// An input buffer that grew beyond this for a large packet is given back once empty.
 const KEPT_INPUT: usize = 16 * 1024;
 /// How long a closing connection waits for the peer to take the last bytes and close too.
@@ -66,7 +68,7 @@ pub(super) async fn fill<R: AsyncRead + Unpin>(
         *input = BytesMut::new();
     }
     input.reserve(READ_CHUNK);
-    match reader.read_buf(input).await {
+    match reader.take(READ_LIMIT).read_buf(input).await {
         Ok(0) => Err(CloseReason::PeerClosed),
         Ok(_) => Ok(()),
         Err(_) => Err(CloseReason::Socket),

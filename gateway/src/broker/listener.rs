@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::access::Access;
@@ -159,7 +159,7 @@ pub async fn serve(
             biased;
             () = stopped(&mut shutdown) => break,
             _ = second.tick() => house.reporter.renew(),
-            Some(_) = tasks.join_next() => {}
+            Some(ended) = tasks.join_next() => note_panic(&ended, &counters),
             accepted = listeners.accept() => match accepted {
                 Ok((socket, peer)) => receive(socket, peer, &door, &house, &mut tasks),
                 Err(error) => {
@@ -199,12 +199,24 @@ fn receive(
 
 /// Waits for the connections to end by themselves, then cuts the rest.
 async fn finish(mut tasks: JoinSet<()>, grace: Duration, counters: &Counters) {
-    let all = async { while tasks.join_next().await.is_some() {} };
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            note_panic(&ended, counters);
+        }
+    };
     if timeout(grace, all).await.is_err() {
         for _ in 0..tasks.len() {
             counters.count_close(CloseReason::Shutdown);
         }
         tasks.shutdown().await;
+    }
+}
+
+/// A task catches its own panics; this is for one on its last steps.
+fn note_panic(ended: &Result<(), JoinError>, counters: &Counters) {
+    if ended.is_err() {
+        counters.count_close(CloseReason::Panicked);
+        tracing::error!("a connection task panicked while it closed");
     }
 }
 

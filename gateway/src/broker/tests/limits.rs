@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, ReadBuf, duplex, split};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf, duplex, split};
 
 use super::super::connection::attend;
 use super::super::listener::{Door, House};
@@ -186,6 +186,17 @@ fn hall(limits: Limits) -> Hall {
     }
 }
 
+impl Hall {
+    /// A client of a pipe with room for `room` bytes each way, and the task that serves it.
+    fn enter(&self, room: usize) -> (DuplexStream, JoinHandle<()>) {
+        let (client, server) = duplex(room);
+        let (reader, writer) = split(server);
+        let admitted = self.door.admit("10.0.0.1".parse().unwrap()).unwrap();
+        let task = attend(reader, writer, admitted, Arc::clone(&self.house));
+        (client, tokio::spawn(task))
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_not_read_from_and_then_closed() {
     let limits = Limits {
@@ -194,17 +205,13 @@ async fn a_peer_that_does_not_read_is_not_read_from_and_then_closed() {
         ..limits()
     };
     let hall = hall(limits);
-    let (client, server) = duplex(128);
-    let (reader, writer) = split(server);
-    let admitted = hall.door.admit("10.0.0.1".parse().unwrap()).unwrap();
-    let task = tokio::spawn(attend(reader, writer, admitted, Arc::clone(&hall.house)));
-    let (mut heard, mut spoken) = split(client);
-    spoken
+    let (mut client, task) = hall.enter(128);
+    client
         .write_all(&Connect::new("btn", "c").bytes())
         .await
         .unwrap();
     let mut sent = 0;
-    while spoken.write_all(&PINGREQ).await.is_ok() {
+    while client.write_all(&PINGREQ).await.is_ok() {
         sent += 1;
     }
     timeout(HANG, task).await.unwrap().unwrap();
@@ -215,8 +222,61 @@ async fn a_peer_that_does_not_read_is_not_read_from_and_then_closed() {
         "{sent} pings taken from a peer that reads none"
     );
     let mut rest = Vec::new();
-    heard.read_to_end(&mut rest).await.unwrap();
+    client.read_to_end(&mut rest).await.unwrap();
     assert!(rest.starts_with(&CONNACK_OK));
+}
+
+/// Reading slowly is no offence, however long it takes: one answer far above the limit, taken byte by byte.
+#[tokio::test]
+async fn a_peer_that_reads_slowly_is_waited_for() {
+    let limits = Limits {
+        output_bytes: 64,
+        output_patience: Duration::from_secs(2),
+        ..limits()
+    };
+    let hall = hall(limits);
+    let (mut client, task) = hall.enter(16);
+    client
+        .write_all(&Connect::new("btn", "c").bytes())
+        .await
+        .unwrap();
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).await.unwrap();
+    let mut subscribe = vec![0, 1];
+    for _ in 0..200 {
+        subscribe.extend([0, 1, b'a', 0]);
+    }
+    client.write_all(&packet(0x82, &subscribe)).await.unwrap();
+    let mut suback = Vec::new();
+    while suback.len() < 205 {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        suback.push(timeout(HANG, client.read_u8()).await.unwrap().unwrap());
+    }
+    assert!(suback[5..].iter().all(|code| *code == 0x80));
+    client.write_all(&DISCONNECT).await.unwrap();
+    timeout(HANG, task).await.unwrap().unwrap();
+    assert_eq!(hall.counters.closed(CloseReason::Disconnect), 1);
+}
+
+/// Closing with unread input resets a TCP connection, and some stacks then throw away the answer unread.
+#[tokio::test]
+async fn a_refused_client_is_read_from_until_it_closes() {
+    let hall = hall(limits());
+    let (mut client, task) = hall.enter(64);
+    client
+        .write_all(&Connect::new("nobody", "c").bytes())
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    timeout(HANG, client.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 5]);
+    client.write_all(&[0; 1_000]).await.unwrap();
+    drop(client);
+    timeout(HANG, task).await.unwrap().unwrap();
+    assert_eq!(hall.counters.closed(CloseReason::Refused), 1);
 }
 
 /// Reads what it is given, then panics as a defect of ours would.

@@ -4,6 +4,7 @@ mod acks;
 mod clients;
 mod hostile;
 mod limits;
+mod listening;
 mod login;
 mod takeover;
 
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 use super::*;
 
 /// A wait that takes this long has failed. No test waits for it when all is well.
-const HANG: Duration = Duration::from_secs(20);
+pub(super) const HANG: Duration = Duration::from_secs(20);
 
 pub(super) const CONNACK_OK: [u8; 4] = [0x20, 2, 0, 0];
 pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];

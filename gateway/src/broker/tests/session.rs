@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::super::report::{Counters, Notice};
-use super::super::tests::{credential, town};
+use super::super::tests::{HANG, credential, town};
 use super::*;
 
 struct Bench {
@@ -226,12 +227,12 @@ async fn a_will_that_waits_for_room_still_comes_before_the_successor() {
     });
     let mut heard = Vec::new();
     for _ in 0..3 {
-        let next = bench.intake.recv().await.unwrap();
+        let next = timeout(HANG, bench.intake.recv()).await.unwrap().unwrap();
         heard.push(String::from_utf8(next.payload.to_vec()).unwrap());
     }
     assert_eq!(heard, ["last words", "gone", "hello"]);
-    leaving.await.unwrap();
-    let _seat = coming.await.unwrap();
+    timeout(HANG, leaving).await.unwrap().unwrap();
+    let _seat = timeout(HANG, coming).await.unwrap().unwrap();
     assert!(bench.intake.try_recv().is_err());
 }
 
