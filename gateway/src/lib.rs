@@ -9,8 +9,10 @@ pub mod broker;
 pub mod clock;
 pub mod decode;
 pub mod gauges;
+pub mod identity;
 pub mod site;
 pub mod store;
+pub mod uplink;
 
 use std::error::Error;
 

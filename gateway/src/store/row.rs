@@ -81,6 +81,13 @@ impl Ledger {
         self.rows == 0 && self.through_seq >= self.last_seq
     }
 
+    /// Whether the cloud holds this number.
+    #[must_use]
+    pub fn covers(&self, seq: u64) -> bool {
+        let within = |(from, to): &(u64, u64)| (*from..=*to).contains(&seq);
+        seq <= self.through_seq || self.ranges.iter().any(within)
+    }
+
     /// Takes a receipt into account and says whether it told anything new. What it claims beyond
     /// `last` was never sent and is ignored.
     pub fn receipt(&mut self, receipt: &Receipt, last: u64) -> bool {
