@@ -6,8 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file longer than this is split.
+/// A file longer than this is split; tests may be a little longer.
 const LINES_MAX: usize = 500;
+/// The same for a file of tests only.
+const TEST_LINES_MAX: usize = 650;
 
 /// The floors of a crate: a module imports only from lower floors, or from its own folder.
 struct House {
@@ -20,22 +22,27 @@ const HOUSES: &[House] = &[
         name: "gateway",
         floors: &[
             (5, &["main", "app"]),
-            (4, &["config", "intake", "uplink", "control", "status"]),
-            (3, &["store", "broker", "decode"]),
-            (2, &["site"]),
-            (1, &["adapter", "identity"]),
+            (4, &["intake", "uplink", "control", "status"]),
+            (3, &["store", "broker", "decode", "clock"]),
+            (2, &["site", "config"]),
+            (1, &["adapter", "identity", "gauges", "seal"]),
         ],
     },
     House {
         name: "cloud",
         floors: &[
-            (7, &["main", "app"]),
-            (6, &["config", "http", "setup", "verify"]),
-            (5, &["ingest", "dispatcher", "ticker", "live"]),
-            (4, &["engine"]),
-            (3, &["incident", "dispatch", "presence", "centre", "family"]),
-            (2, &["access", "wake"]),
-            (1, &["db", "keys", "tls", "metrics"]),
+            (9, &["main", "app"]),
+            (8, &["http", "setup"]),
+            (
+                7,
+                &["ingest", "dispatcher", "ticker", "live", "health", "verify"],
+            ),
+            (6, &["engine"]),
+            (5, &["incident", "presence", "board", "family", "boxes"]),
+            (4, &["dispatch", "centre", "tls"]),
+            (3, &["config"]),
+            (2, &["access", "column"]),
+            (1, &["db", "keys", "metrics", "stop", "wake"]),
         ],
     },
     House {
@@ -59,7 +66,8 @@ const DECISION_CODE: &[&str] = &[
     "gateway/src/store/outbox",
     "gateway/src/uplink/machine",
     "cloud/src/incident/decide",
-    "cloud/src/incident/case",
+    "cloud/src/incident/entry",
+    "cloud/src/incident/report",
     "cloud/src/dispatch/plan",
     "cloud/src/dispatch/job",
 ];
@@ -78,12 +86,14 @@ const DOMAIN_MAY_USE: &[&str] = &[
     "proptest",
 ];
 
-/// The only files that may make a worker's scope (D1).
+/// The only files that may make a worker's scope (D1): under the lock, or for the centre that a box's
+/// certificate names.
 const WORKER_SCOPE: &[&str] = &[
     "cloud/src/access.rs",
     "cloud/src/engine",
     "cloud/src/ingest",
     "cloud/src/ticker",
+    "cloud/src/http/gateway",
 ];
 
 fn root() -> PathBuf {
@@ -121,6 +131,14 @@ fn all_sources() -> Vec<(String, String)> {
     .iter()
     .flat_map(|dir| sources(dir))
     .collect()
+}
+
+/// Files that exist in a test build only, besides those named after tests.
+const TEST_SCENERY: &[&str] = &["stage.rs", "trial.rs", "testing.rs"];
+
+fn is_test_only(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    file.contains("/tests/") || name == "tests.rs" || TEST_SCENERY.contains(&name)
 }
 
 fn agree(broken: &[String]) {
@@ -177,7 +195,8 @@ fn imports_point_down_the_floors_only() {
                 .map(|(floor, _)| *floor)
         };
         for (file, text) in sources(&format!("{}/src", house.name)) {
-            let Some(module) = module_of(house.name, &file).filter(|m| *m != "lib") else {
+            let module = module_of(house.name, &file).filter(|m| *m != "lib");
+            let Some(module) = module.filter(|_| !is_test_only(&file)) else {
                 continue;
             };
             let Some(floor) = floor_of(module) else {
@@ -225,10 +244,15 @@ fn files_are_short_and_say_what_they_own() {
     let mut broken = Vec::new();
     for (file, text) in all_sources() {
         let lines = text.lines().count();
-        if lines > LINES_MAX {
-            broken.push(format!("{file}: {lines} lines, at most {LINES_MAX}"));
+        let most = if is_test_only(&file) {
+            TEST_LINES_MAX
+        } else {
+            LINES_MAX
+        };
+        if lines > most {
+            broken.push(format!("{file}: {lines} lines, at most {most}"));
         }
-        if !text.starts_with("//!") {
+        if !text.starts_with("//!") && !is_test_only(&file) {
             broken.push(format!("{file}: begins without a module head (`//!`)"));
         }
     }
@@ -281,7 +305,7 @@ fn only_the_engine_and_ingest_make_a_workers_scope() {
     let mut broken = Vec::new();
     for (file, text) in sources("cloud/src") {
         let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
-        let allowed = WORKER_SCOPE.iter().any(|path| file.starts_with(path));
+        let allowed = is_test_only(&file) || WORKER_SCOPE.iter().any(|path| file.starts_with(path));
         if !allowed && code.contains("Scope::worker(") {
             broken.push(format!("{file} makes a worker's scope"));
         }
