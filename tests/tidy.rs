@@ -21,9 +21,10 @@ const HOUSES: &[House] = &[
     House {
         name: "gateway",
         floors: &[
-            (5, &["main", "app"]),
-            (4, &["intake", "uplink", "control", "status"]),
-            (3, &["store", "broker", "decode", "clock"]),
+            (6, &["main", "app"]),
+            (5, &["intake", "uplink", "control", "status"]),
+            (4, &["store", "broker", "decode"]),
+            (3, &["clock"]),
             (2, &["site", "config"]),
             (1, &["adapter", "identity", "gauges", "seal"]),
         ],

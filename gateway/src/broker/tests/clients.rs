@@ -147,31 +147,3 @@ async fn a_client_of_mqtt_5_is_told_to_speak_another_version() {
         other => panic!("{other:?}"),
     }
 }
-
-/// Not a test but a measurement: acknowledgements a second on one connection, window 20, instant commits.
-/// `cargo test --release -p antuo-gateway throughput -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, run by hand"]
-async fn throughput_of_one_connection() {
-    const ROUNDS: usize = 20_000;
-    let mut bench = Bench::start(Limits::default()).await;
-    let mut raw = Raw::log_in(&bench, "btn", "c").await;
-    let committing = tokio::spawn(async move {
-        while let Some(publish) = bench.intake.recv().await {
-            publish.ack.committed();
-        }
-    });
-    let burst: Vec<u8> = (1..=20)
-        .flat_map(|id| publish("btn/hall", id, &[0; 200]))
-        .collect();
-    let answers: Vec<u8> = (1..=20).flat_map(puback).collect();
-    #[allow(clippy::disallowed_methods)]
-    let start = std::time::Instant::now();
-    for _ in 0..ROUNDS {
-        raw.send(&burst).await;
-        raw.expect(&answers).await;
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{:.0} acks/s", (ROUNDS * 20) as f64 / seconds);
-    committing.abort();
-}
