@@ -38,7 +38,7 @@ pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
 pub use level::KEYS_MAX;
 pub use local::{Action, Ring};
 pub use point::{REPLAY_FOR, TEST_FOR};
-pub use roll::ONE_TAP;
+pub use roll::{DROP_OFF, ONE_TAP};
 use roll::{Finding, Roll, Tap};
 use seen::Seen;
 pub use seen::{SEEN_MAX, UNIQUE_FOR, WEAK_FOR};

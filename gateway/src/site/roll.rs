@@ -16,6 +16,10 @@ use domain::time::Timestamp;
 /// Two taps within this span are one.
 pub const ONE_TAP: Duration = Duration::from_secs(60);
 
+/// An adult who leaves this soon after handing a child in has most likely left without it: a carer
+/// decides, and until then the child counts as inside.
+pub const DROP_OFF: Duration = Duration::from_secs(15 * 60);
+
 /// What a tap proves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
@@ -38,8 +42,8 @@ pub enum Finding {
 #[derive(Default)]
 pub struct Roll {
     children: BTreeMap<ChildId, Presence>,
-    /// Adults whose tap left a choice to a carer, by monotonic time: the same tap again asks
-    /// nothing new. Forgotten by a restart, which can only ask twice.
+    /// Adults whose tap left a choice to a carer, and until when (monotonic) another tap of theirs
+    /// asks nothing new and decides nothing. Forgotten by a restart.
     asked: BTreeMap<CredentialDigest, Duration>,
 }
 
@@ -122,6 +126,10 @@ impl Roll {
     }
 
     fn adult(&mut self, person: PersonId, tap: &Tap<'_>) -> Finding {
+        self.asked.retain(|_, until| tap.monotonic < *until);
+        if self.asked.contains_key(&tap.credential) {
+            return Finding::Nothing;
+        }
         let can_move = |child: &ChildId| self.eligible(child, tap);
         let eligible: Vec<ChildId> = tap.charges.iter().copied().filter(can_move).collect();
         match eligible[..] {
@@ -135,22 +143,34 @@ impl Roll {
                     Passage::Both => !was_inside,
                     Passage::None => return Finding::Nothing,
                 };
+                if !inside && self.just_handed_in(&child, person, tap.at) {
+                    return self.ask(vec![child], tap, DROP_OFF);
+                }
                 Finding::Moved {
                     child,
                     inside,
                     by: HandedBy::Person(person),
                 }
             }
-            _ => {
-                let recent = |then: &Duration| tap.monotonic.saturating_sub(*then) < ONE_TAP;
-                self.asked.retain(|_, then| recent(then));
-                if self.asked.contains_key(&tap.credential) {
-                    return Finding::Nothing;
-                }
-                self.asked.insert(tap.credential, tap.monotonic);
-                Finding::Pending(eligible)
-            }
+            _ => self.ask(eligible, tap, ONE_TAP),
         }
+    }
+
+    fn ask(&mut self, candidates: Vec<ChildId>, tap: &Tap<'_>, quiet: Duration) -> Finding {
+        self.asked
+            .insert(tap.credential, tap.monotonic.saturating_add(quiet));
+        Finding::Pending(candidates)
+    }
+
+    /// Whether this very adult handed the child in within [`DROP_OFF`].
+    fn just_handed_in(&self, child: &ChildId, person: PersonId, at: Timestamp) -> bool {
+        self.children.get(child).is_some_and(|presence| {
+            let by_them = matches!(
+                presence.standing,
+                Standing::Inside { by: HandedBy::Person(by), .. } if by == person
+            );
+            by_them && at.since(presence.since) < DROP_OFF
+        })
     }
 
     /// Whether an adult's tap can move a child this way. One that went in a moment ago with the

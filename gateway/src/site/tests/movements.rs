@@ -125,10 +125,31 @@ fn an_adult_with_one_child_moves_that_child() {
     let by = HandedBy::Person(person(1));
     assert_eq!(movement(&rig.tap("in", "G1")), (IN, child(1), by));
     assert_eq!(rig.tap("in", "G1"), [], "nobody is left outside to bring");
+    rig.advance(DROP_OFF);
     assert_eq!(movement(&rig.tap("out", "G1")), (OUT, child(1), by));
     assert_eq!(rig.tap("out", "G1"), []);
     assert_eq!(movement(&rig.tap("both", "G1")), (IN, child(1), by));
+    rig.advance(DROP_OFF);
     assert_eq!(movement(&rig.tap("both", "G1")), (OUT, child(1), by));
+}
+
+#[test]
+fn an_adult_leaving_soon_after_handing_in_takes_nobody() {
+    for way_out in ["out", "both"] {
+        let mut rig = rig();
+        movement(&rig.tap("in", "G1"));
+        assert_eq!(candidates(&rig.tap(way_out, "G1")), [child(1)]);
+        assert_eq!(
+            rig.inside(),
+            [child(1)],
+            "inside until a carer says otherwise"
+        );
+        assert_eq!(rig.tap(way_out, "G1"), [], "asked already");
+        assert_eq!(rig.inside(), [child(1)]);
+        rig.advance(DROP_OFF);
+        let by = HandedBy::Person(person(1));
+        assert_eq!(movement(&rig.tap("out", "G1")), (OUT, child(1), by));
+    }
 }
 
 #[test]
@@ -160,7 +181,7 @@ fn two_taps_within_a_minute_are_one() {
     rig.restart();
     assert_eq!(rig.tap_now("both", "C1", "access.read"), []);
     assert_eq!(rig.inside(), [child(1)]);
-    rig.advance(secs(1));
+    rig.advance(DROP_OFF);
     movement(&rig.tap_now("both", "G1", "access.read"));
     assert_eq!(rig.inside(), []);
 }
