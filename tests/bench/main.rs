@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use support::device::{Device, devices};
 use support::program::Program;
 use support::receiver::Receiver;
-use support::world::{Receivers, World, free_port};
+use support::world::{Receivers, World};
 use support::{built, wait_for};
 
 use crate::mqtt::Client;
@@ -32,7 +32,7 @@ const WEEK: usize = 604_800;
 async fn main() -> Result<()> {
     println!("{:<58} {:>22}", "figure", "measured");
     sizes()?;
-    let police = Receiver::simulated(free_port()?, &[]).await?;
+    let police = Receiver::simulated(&[]).await?;
     let receivers = Receivers {
         police: police.address,
         police_backup: None,

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use support::device::devices;
 use support::receiver::Receiver;
-use support::world::{Receivers, World, each, free_port};
+use support::world::{Receivers, World, each};
 
 #[tokio::test]
 async fn a_python_client_is_acknowledged_and_every_press_is_shown() -> Result<()> {
-    let receiver = Receiver::simulated(free_port()?, &[]).await?;
+    let receiver = Receiver::simulated(&[]).await?;
     let receivers = Receivers {
         police: receiver.address,
         police_backup: None,

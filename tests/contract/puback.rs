@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use support::device::{Device, devices};
 use support::receiver::Receiver;
-use support::world::{Receivers, World, each, free_port};
+use support::world::{Receivers, World, each};
 use support::{built, wait_for};
 use tokio::process::Command;
 
 /// A town whose box's devices can log in; the box then stopped, to be started under a tracer.
 async fn ready_box() -> Result<(World, String, Device, Receiver)> {
-    let receiver = Receiver::simulated(free_port()?, &[]).await?;
+    let receiver = Receiver::simulated(&[]).await?;
     let receivers = Receivers {
         police: receiver.address,
         police_backup: None,

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use support::receiver::Receiver;
-use support::world::{Receivers, World, each, free_port};
+use support::world::{Receivers, World, each};
 
 use crate::{press, says};
 
 #[tokio::test]
 async fn the_backup_route_takes_over_from_a_mute_receiver() -> Result<()> {
-    let mute = Receiver::simulated(free_port()?, &["--faults", "mute"]).await?;
-    let backup = Receiver::simulated(free_port()?, &[]).await?;
-    let other = Receiver::simulated(free_port()?, &[]).await?;
+    let mute = Receiver::simulated(&["--faults", "mute"]).await?;
+    let backup = Receiver::simulated(&[]).await?;
+    let other = Receiver::simulated(&[]).await?;
     let receivers = Receivers {
         police: mute.address,
         police_backup: Some(backup.address),

@@ -8,7 +8,7 @@ mod outage;
 mod rubbish;
 
 use support::receiver::Receiver;
-use support::world::{Receivers, World, free_port};
+use support::world::{Receivers, World};
 
 /// A one-centre town whose three receivers are the simulator's, each answering as it should.
 struct Town {
@@ -21,9 +21,9 @@ struct Town {
 
 impl Town {
     async fn start() -> anyhow::Result<Self> {
-        let police = Receiver::simulated(free_port()?, &[]).await?;
-        let fire = Receiver::simulated(free_port()?, &[]).await?;
-        let monitoring = Receiver::simulated(free_port()?, &[]).await?;
+        let police = Receiver::simulated(&[]).await?;
+        let fire = Receiver::simulated(&[]).await?;
+        let monitoring = Receiver::simulated(&[]).await?;
         let receivers = Receivers {
             police: police.address,
             police_backup: None,

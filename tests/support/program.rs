@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
@@ -79,12 +80,18 @@ impl Program {
         self.child.id()
     }
 
-    /// Whether it has ended by itself.
+    /// Waits for it to end by itself.
     ///
     /// # Errors
-    /// When the system does not say.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+    /// When it has not within `limit`, or fails; the end of its log is shown.
+    pub async fn finish(mut self, limit: Duration) -> Result<()> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        let status =
+            ended.with_context(|| format!("{} goes on and on:\n{}", self.name, self.tail()))??;
+        if !status.success() {
+            bail!("{} ended with {status}:\n{}", self.name, self.tail());
+        }
+        Ok(())
     }
 
     /// Waits for the `addresses.json` the program writes once its doors are open.

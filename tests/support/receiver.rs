@@ -30,22 +30,22 @@ impl Receiver {
             .arg(root().join("tests/fixtures/receivers/pysiaalarm_receiver.py"))
             .arg("0")
             .args(accounts);
-        Self::start(command, None).await
+        Self::start(command).await
     }
 
-    /// The simulator's receiver, with its options.
+    /// The simulator's receiver on a free port, with its options.
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn simulated(listen: SocketAddr, options: &[&str]) -> Result<Self> {
+    pub async fn simulated(options: &[&str]) -> Result<Self> {
         let mut command = Command::new(built("antuo-sim")?);
         command
-            .args(["receiver", "--listen", &listen.to_string()])
+            .args(["receiver", "--listen", "127.0.0.1:0"])
             .args(options);
-        Self::start(command, Some(listen)).await
+        Self::start(command).await
     }
 
-    async fn start(mut command: Command, at: Option<SocketAddr>) -> Result<Self> {
+    async fn start(mut command: Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -59,8 +59,8 @@ impl Receiver {
             .await?
             .context("the receiver said nothing")?;
         let first: Value = serde_json::from_str(&first)?;
-        let address = match at {
-            Some(address) => address,
+        let address = match first["listen"].as_str() {
+            Some(address) => address.parse()?,
             None => format!("127.0.0.1:{}", first["port"]).parse()?,
         };
         let heard = Arc::new(Mutex::new(Vec::new()));

@@ -64,13 +64,11 @@ impl World {
         Ok(world)
     }
 
-    /// Makes the town and its files, starts nothing.
+    /// The import file of a town; the same for the same number of centres, but for the addresses.
     ///
     /// # Errors
-    /// When a program fails, with its words.
-    pub async fn prepare(centres: usize, receivers: &Receivers) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("town.json");
+    /// When the simulator fails, with its words.
+    pub async fn town(centres: usize, receivers: &Receivers) -> Result<Value> {
         let mut args = vec!["town".to_owned(), "--seed".into(), "7".into()];
         args.extend(["--centres".into(), centres.to_string()]);
         args.extend(["--police".into(), receivers.police.to_string()]);
@@ -79,9 +77,18 @@ impl World {
         if let Some(backup) = receivers.police_backup {
             args.extend(["--police-backup".into(), backup.to_string()]);
         }
-        args.extend(["--out".into(), file.display().to_string()]);
-        run("antuo-sim", &args).await?;
-        let town = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        Ok(serde_json::from_str(&run("antuo-sim", &args).await?)?)
+    }
+
+    /// Makes the town and its files, starts nothing.
+    ///
+    /// # Errors
+    /// When a program fails, with its words.
+    pub async fn prepare(centres: usize, receivers: &Receivers) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("town.json");
+        let town = Self::town(centres, receivers).await?;
+        std::fs::write(&file, town.to_string())?;
         let world = Self {
             town,
             cloud: None,
@@ -213,6 +220,12 @@ impl World {
         program.addresses(&self.box_data(gateway)?).await?;
         self.boxes.insert(gateway.to_owned(), program);
         Ok(())
+    }
+
+    /// The town's import file.
+    #[must_use]
+    pub fn town_file(&self) -> PathBuf {
+        self.dir.path().join("town.json")
     }
 
     /// Where a running box listens for its devices.
