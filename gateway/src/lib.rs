@@ -7,9 +7,11 @@
 pub mod adapter;
 pub mod broker;
 pub mod clock;
+pub mod control;
 pub mod decode;
 pub mod gauges;
 pub mod identity;
+pub mod seal;
 pub mod site;
 pub mod store;
 pub mod uplink;

@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ambient::Clock;
-use domain::id::EpochId;
+use ambient::{Clock, Entropy};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::config::{Config, Enrolment, MqttCredential, Passage, Policy, Role, RosterChild};
+use domain::digest::Sha256;
+use domain::id::{CentreId, ChildId, EpochId, GatewayId};
 use domain::kind::Lane;
 use domain::time::Timestamp;
+use domain::wire::SignedConfig;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::clock::{BoxClock, Received, Trust};
 use crate::gauges::Gauges;
@@ -136,5 +143,93 @@ impl Running {
         reader.close().await;
         drop(store);
         writer.await.unwrap();
+    }
+}
+
+pub const GATEWAY: GatewayId = GatewayId(Uuid::from_u128(7));
+
+pub fn enrolment(device: &str, address: &str, role: Role) -> Enrolment {
+    Enrolment {
+        device: device.parse().unwrap(),
+        point: address.rsplit('/').next().unwrap().parse().unwrap(),
+        ecosystem: "antuo".into(),
+        address: address.into(),
+        model: None,
+        role,
+        zone: None,
+        number: 1,
+        momentary: role == Role::PanicButton,
+        latching: false,
+        interval_s: None,
+        passage: Passage::None,
+        decides: true,
+        options: serde_json::Map::new(),
+    }
+}
+
+/// The secret of every credential of a test.
+pub const SECRET: &str = "00112233445566778899aabbccddeeff";
+
+pub fn credential(username: &str, filter: &str) -> MqttCredential {
+    MqttCredential {
+        username: username.parse().unwrap(),
+        secret_sha256: Sha256::of(&[SECRET.as_bytes()]).to_string(),
+        publish: vec![filter.into()],
+    }
+}
+
+/// The name that must never stand in clear on the disk.
+pub const CHILD: &str = "小柚子";
+
+pub fn config(version: u64) -> Config {
+    Config {
+        v: 1,
+        centre: CentreId(Uuid::from_u128(3)),
+        gateway: GATEWAY,
+        version,
+        zones: vec![],
+        enrolments: vec![
+            enrolment("btn", "antuo/v1/btn/button", Role::PanicButton),
+            enrolment("door", "antuo/v1/door/contact", Role::Door),
+        ],
+        mqtt_credentials: vec![
+            credential("btn", "antuo/v1/btn/#"),
+            credential("door", "antuo/v1/door/#"),
+        ],
+        credential_key: "0".repeat(64),
+        credentials: vec![],
+        roster: vec![RosterChild {
+            id: ChildId(Uuid::from_u128(5)),
+            short_name: CHILD.into(),
+            class_group: "小一班".into(),
+        }],
+        collectors: vec![],
+        policy: Policy::default(),
+    }
+}
+
+/// A deployment's Config-signing key.
+pub struct Signer(Ed25519KeyPair);
+
+impl Signer {
+    pub fn new() -> Self {
+        let seed = Entropy::system().bytes::<32>().unwrap();
+        Self(Ed25519KeyPair::from_seed_unchecked(&seed).unwrap())
+    }
+
+    pub fn public(&self) -> [u8; 32] {
+        self.0.public_key().as_ref().try_into().unwrap()
+    }
+
+    pub fn sign(&self, config: &Config) -> SignedConfig {
+        self.sign_text(&serde_json::to_string(config).unwrap())
+    }
+
+    pub fn sign_text(&self, document: &str) -> SignedConfig {
+        SignedConfig {
+            suite: "s1".into(),
+            document: document.into(),
+            signature: STANDARD.encode(self.0.sign(document.as_bytes())),
+        }
     }
 }

@@ -38,7 +38,6 @@ use writer::Job;
 pub use inspect::inspect;
 pub use reader::{Held, ReadError, Reader, StreamHead};
 pub use schema::SchemaFault;
-pub use statements::SEEN_FOR;
 pub use writer::Writer;
 
 /// Name of the file in the data directory.

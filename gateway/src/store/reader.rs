@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::row::{Ledger, SealedConfig, Stream};
 use super::schema::{from_sql, lane_number, lane_of, to_sql};
 use crate::clock::Received;
-use crate::site::Mark;
+use crate::site::{Mark, SEEN_MAX};
 
 /// Rows the driver may buffer on their way from SQLite's thread.
 const ROW_BUFFER: usize = 512;
@@ -254,10 +254,14 @@ pub(super) async fn all_marks(
     let states = sqlx::query("select key, body from mark")
         .fetch_all(&mut *connection)
         .await?;
-    let seen = sqlx::query("select vendor, at from seen where at >= ? order by at")
-        .bind(since.micros())
-        .fetch_all(connection)
-        .await?;
+    let seen = sqlx::query(
+        "select vendor, at from (select vendor, at from seen where at >= ? order by at desc limit ?)
+         order by at",
+    )
+    .bind(since.micros())
+    .bind(to_sql(SEEN_MAX as u64))
+    .fetch_all(connection)
+    .await?;
     let mut marks = Vec::with_capacity(states.len() + seen.len());
     for row in &states {
         marks.push(Mark::State {

@@ -16,8 +16,8 @@ use sqlx::{Connection, SqliteConnection};
 use super::reader::{self, ReadError, StreamHead};
 use super::row::SealedConfig;
 use super::schema::{self, SchemaFault};
-use super::{OpenError, SEEN_FOR, connect};
-use crate::site::Mark;
+use super::{OpenError, connect};
+use crate::site::{Mark, UNIQUE_FOR};
 
 /// Time spent on taking rows over, the most urgent lane first. Beyond: the rest is left in the file set
 /// aside and counted as damaged, so that the box does not stand deaf for minutes.
@@ -65,7 +65,7 @@ async fn open(path: &Path, now: Timestamp) -> Result<Found, OpenError> {
     let streams = reader::all_streams(&mut connection).await?;
     reader::last_rows(&mut connection).await?;
     let configs = reader::all_configs(&mut connection).await?;
-    let marks = reader::all_marks(&mut connection, now.before(SEEN_FOR)).await?;
+    let marks = reader::all_marks(&mut connection, now.before(UNIQUE_FOR)).await?;
     Ok(Found {
         connection,
         streams,

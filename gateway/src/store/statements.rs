@@ -14,10 +14,8 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use super::WriteError;
 use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, Stream};
 use super::schema::{lane_number, to_sql};
-use crate::site::Mark;
+use crate::site::{Mark, UNIQUE_FOR};
 
-/// How long a vendor's message id is remembered (D4).
-pub const SEEN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Configs kept: the one in force and the one before (D2).
 const CONFIGS_KEPT: u64 = 2;
 /// Expired vendor ids removed for each new one: more than one, so that the table shrinks.
@@ -147,7 +145,7 @@ async fn remember(
     sqlx::query(
         "delete from seen where vendor in (select vendor from seen where at < ? order by at limit ?)",
     )
-    .bind(latest.before(SEEN_FOR).micros())
+    .bind(latest.before(UNIQUE_FOR).micros())
     .bind(expired)
     .execute(connection)
     .await?;
