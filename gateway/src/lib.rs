@@ -5,14 +5,18 @@
 //! purely; `store` keeps.
 
 pub mod adapter;
+pub mod app;
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod decode;
 pub mod gauges;
 pub mod identity;
+pub mod intake;
 pub mod seal;
 pub mod site;
+pub mod status;
 pub mod store;
 pub mod uplink;
 

@@ -16,6 +16,8 @@ use domain::time::Timestamp;
 use domain::wire::SignedConfig;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::value::RawValue;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -232,4 +234,12 @@ impl Signer {
             signature: STANDARD.encode(self.0.sign(document.as_bytes())),
         }
     }
+}
+
+/// Runs SQL on the file, beside the store.
+pub async fn sql(path: &Path, text: &'static str) {
+    let options = SqliteConnectOptions::new().filename(path);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }

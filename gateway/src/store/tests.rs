@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
 use super::*;
-use crate::testing::{Running, Scratch, box_clock, entry, epoch, submission};
+use crate::testing::{Running, Scratch, box_clock, entry, epoch, sql, submission};
 use domain::time::Timestamp;
 use domain::wire::{Cause, Says, read_body};
 
@@ -25,12 +25,6 @@ async fn everything(reader: &mut Reader, stream: Stream) -> Vec<Held> {
 
 fn numbers(rows: &[Held]) -> Vec<u64> {
     rows.iter().flat_map(|row| row.seq..=row.to_seq).collect()
-}
-
-async fn sql(path: &Path, text: &'static str) {
-    let mut connection = connect(path).await.unwrap();
-    sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
 }
 
 #[tokio::test]
