@@ -21,11 +21,13 @@ const HOUSES: &[House] = &[
     House {
         name: "gateway",
         floors: &[
-            (6, &["main", "app"]),
-            (5, &["intake", "uplink", "control", "status"]),
+            (8, &["main", "app"]),
+            (7, &["status"]),
+            (6, &["intake", "uplink", "config"]),
+            (5, &["control"]),
             (4, &["store", "broker", "decode"]),
             (3, &["clock"]),
-            (2, &["site", "config"]),
+            (2, &["site"]),
             (1, &["adapter", "identity", "gauges", "seal"]),
         ],
     },

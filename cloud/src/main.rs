@@ -11,10 +11,11 @@ use antuo_cloud::keys::Keys;
 use antuo_cloud::setup::import::{DOCUMENT_MAX, import};
 use antuo_cloud::setup::init::{Init, init};
 use antuo_cloud::setup::provision::{Provision, provision};
+use antuo_cloud::verify::verify;
 use antuo_cloud::{app, setup};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use domain::id::GatewayId;
+use domain::id::{CentreId, GatewayId};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -80,6 +81,15 @@ enum Command {
         /// The settings.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Check the journal of every centre, or of one; exit status 1 when something does not hold.
+    Verify {
+        /// The settings.
+        #[arg(long)]
+        config: PathBuf,
+        /// Only this centre.
+        #[arg(long)]
+        centre: Option<CentreId>,
     },
     /// Bring the database up to this program's version.
     Migrate {
@@ -174,6 +184,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Keys::read(&config.keys)?;
             println!("the settings are sound");
         }
+        Command::Verify { config, centre } => return check_journals(&config, centre).await,
         Command::Migrate { config } => {
             let config = Config::read(&config, env)?;
             let db = setup::open(&config.database).await?;
@@ -182,6 +193,23 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn check_journals(config: &Path, centre: Option<CentreId>) -> anyhow::Result<ExitCode> {
+    let config = Config::read(config, env)?;
+    let db = setup::open(&config.database).await?;
+    let verdicts = verify(&db, centre).await?;
+    db.close().await;
+    anyhow::ensure!(!verdicts.is_empty(), "there is no such centre");
+    for verdict in &verdicts {
+        println!("{verdict}");
+    }
+    let holds = verdicts.iter().all(|verdict| verdict.broken.is_none());
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn import_file(file: &Path, config: &Path) -> anyhow::Result<()> {

@@ -136,8 +136,8 @@ impl Player {
         self.last.retain(|_, last| last != id);
     }
 
-    fn tapped(&mut self, child: Uuid, passage: Passage, sent: &Sent) {
-        self.moved.insert(child, (passage == Passage::In, sent.at));
+    fn tapped(&mut self, child: Uuid, passage: Passage, sent: &Sent, now: Micros) {
+        self.moved.insert(child, (passage == Passage::In, now));
         self.last.insert(child.to_string(), sent.id.clone());
     }
 
@@ -238,7 +238,7 @@ impl Player {
         };
         let reader = self.free(chance, readers, now)?;
         let sending = device::tap(&self.site, &reader, &pupil, passage, ids.next(), now);
-        self.tapped(pupil.child, passage, &sending.sent);
+        self.tapped(pupil.child, passage, &sending.sent, now);
         Some(self.spoke(sending, now))
     }
 
@@ -366,16 +366,25 @@ mod tests {
     }
 
     #[test]
-    fn taps_of_a_child_alternate_and_levels_turn() {
-        let mut inside: BTreeMap<Uuid, Passage> = BTreeMap::new();
+    fn taps_of_a_child_alternate_in_their_time_and_levels_turn() {
+        let mut inside: BTreeMap<Uuid, (Passage, Micros)> = BTreeMap::new();
         let mut level: BTreeMap<String, Deed> = BTreeMap::new();
-        for (_, sending) in play(2, 5_000, 50) {
+        let mut left = 0;
+        for (now, sending) in play(2, 5_000, 500) {
             match sending.sent.deed {
                 Deed::Tap {
                     children, passage, ..
                 } => {
-                    let before = inside.insert(children[0], passage).unwrap_or(Passage::Out);
-                    assert_ne!(before, passage);
+                    let before = inside.insert(children[0], (passage, now));
+                    let (way, since) = before.unwrap_or((Passage::Out, Micros(i64::MIN / 2)));
+                    assert_ne!(way, passage);
+                    let shortest = if passage == Passage::Out {
+                        left += 1;
+                        STAYS_MS
+                    } else {
+                        AWAY_MS
+                    };
+                    assert!(now.0 - since.0 >= shortest * 1000, "moved too soon");
                 }
                 deed @ (Deed::AlarmRaised | Deed::AlarmCleared) => {
                     let before = level
@@ -386,7 +395,7 @@ mod tests {
                 Deed::Press | Deed::Level { .. } | Deed::Background | Deed::Damaged => {}
             }
         }
-        assert!(inside.len() == 8 && level.len() == 2);
+        assert!(inside.len() == 8 && left > 0 && level.len() == 2);
     }
 
     #[test]

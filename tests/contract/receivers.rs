@@ -84,7 +84,7 @@ async fn pysiaalarm_understands_a_press_a_fire_and_a_recall() -> Result<()> {
         "/api/operator/incidents/{}/close",
         case["id"].as_str().context("an id")?
     );
-    let why = json!({"cause": "false_alarm", "note": ""});
+    let why = json!({"cause": "false_alarm", "note": "leaned on it"});
     first.post(&close, &why).await?;
     second.post(&close, &why).await?;
     let recall = receiver.hears("the recall", |l| l["code"] == "BC").await?;

@@ -163,8 +163,12 @@ async fn nothing_acknowledged_is_lost_or_doubled_through_random_deaths() -> Resu
         .arg(world.cloud_config())
         .output()
         .await?;
-    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-    ensure!(verified.status.success(), "the chain holds: {said}");
+    let said = [verified.stdout, verified.stderr].concat();
+    ensure!(
+        verified.status.success(),
+        "the chain does not hold: {}",
+        String::from_utf8_lossy(&said)
+    );
     Ok(())
 }
 
