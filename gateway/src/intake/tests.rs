@@ -304,9 +304,11 @@ async fn a_config_is_applied_whole_and_a_bad_one_changes_nothing() {
     let told: Vec<_> = box_.wait_for(Lane::Supervisory, 4).await;
     let told: Vec<_> = told
         .into_iter()
-        .filter_map(|event| match event.detail {
-            Detail::Config { version } => Some((event.kind, version, event.config_version)),
-            _ => None,
+        .filter_map(|event| {
+            let Detail::Config { version } = event.detail else {
+                return None;
+            };
+            Some((event.kind, version, event.config_version))
         })
         .collect();
     let expected = [

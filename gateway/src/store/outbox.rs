@@ -3,16 +3,19 @@
 //! A pure machine. The writer carries its effects out in one transaction and reports how it ended. Owns the
 //! counters of every stream; holds no row, so its size does not depend on the queue's.
 
+mod shed;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::id::EpochId;
 use domain::kind::Lane;
-use domain::wire::{Cause, Receipt, Tombstone};
+use domain::wire::{Receipt, Tombstone};
 
-use super::row::{
-    Body, Entry, Ledger, ROW_OVERHEAD, Row, SealedConfig, Stream, Submission, TOMBSTONE_BYTES,
-};
+pub use shed::Limits;
+use shed::damaged;
+
+use super::row::{Body, Entry, Ledger, Row, SealedConfig, Stream, Submission};
 use crate::clock::Received;
 use crate::site::Mark;
 
@@ -23,42 +26,6 @@ pub const SWEEP_STATEMENTS: u32 = 8;
 /// How long one tombstone goes on counting what is shed. Beyond: it is closed, so that it can be sent, and
 /// the next row shed begins another.
 pub const TOMBSTONE_SPAN: Duration = Duration::from_secs(60);
-
-/// How much the outbox holds (G7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of rows in all lanes.
-    pub bytes: u64,
-    /// Rows in all lanes.
-    pub rows: u64,
-    /// Bytes of `bytes` that only life safety and facts about the box may use; the same share of `rows`.
-    pub reserve_bytes: u64,
-}
-
-impl Limits {
-    /// 2 GiB or 5,000,000 rows, 256 MiB of it for life safety alone (G7).
-    pub const DEFAULT: Self = Self {
-        bytes: 2 << 30,
-        rows: 5_000_000,
-        reserve_bytes: 256 << 20,
-    };
-
-    /// Bytes and rows up to which a lane may still add. Telemetry stops at three quarters of the open part,
-    /// so that it is shed before supervisory; life safety never stops.
-    fn ceiling(&self, lane: Lane) -> Option<(u64, u64)> {
-        let reserve_rows = u128::from(self.rows) * u128::from(self.reserve_bytes);
-        let reserve_rows = reserve_rows / u128::from(self.bytes.max(1));
-        let rows = self
-            .rows
-            .saturating_sub(u64::try_from(reserve_rows).unwrap_or(u64::MAX));
-        let bytes = self.bytes.saturating_sub(self.reserve_bytes);
-        match lane {
-            Lane::LifeSafety => None,
-            Lane::Supervisory => Some((bytes, rows)),
-            Lane::Telemetry => Some((bytes / 4 * 3, rows / 4 * 3)),
-        }
-    }
-}
 
 /// Names one submission between the machine and its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -393,95 +360,6 @@ impl Outbox {
         }
     }
 
-    fn has_room(&self, lane: Lane, entry: &Entry) -> bool {
-        let Some((max_bytes, max_rows)) = self.limits.ceiling(lane) else {
-            return true;
-        };
-        let total = self.total();
-        let cost = ROW_OVERHEAD + entry.body.get().len() as u64;
-        total.rows < max_rows && total.bytes + cost <= max_bytes
-    }
-
-    fn total(&self) -> Held {
-        let sum = |of: fn(&Held) -> u64| self.held.iter().map(of).sum();
-        Held {
-            rows: sum(|held| held.rows),
-            bytes: sum(|held| held.bytes),
-        }
-    }
-
-    /// Counts a row instead of keeping it. Its number is used up, so the tombstone stands for it (G2).
-    fn shed_into_tombstone(&mut self, entry: &Entry, now: Duration) {
-        let stream = Stream {
-            lane: entry.lane,
-            epoch: self.epoch,
-        };
-        self.close_old(now);
-        self.before();
-        if self.open[index(entry.lane)].is_none() {
-            self.add(stream, 1, ROW_OVERHEAD + TOMBSTONE_BYTES);
-        }
-        let ledger = self.touch(stream);
-        ledger.last_seq += 1;
-        let seq = ledger.last_seq;
-        let open = self.open[index(entry.lane)].get_or_insert(Open {
-            tombstone: Tombstone {
-                seq_from: seq,
-                seq_to: seq,
-                cause: Cause::Shed,
-                count: 0,
-                first_at: Some(entry.received.wall),
-                last_at: None,
-            },
-            received: entry.received,
-            since: now,
-            stored: false,
-            dirty: false,
-        });
-        open.tombstone.seq_to = seq;
-        open.tombstone.count += 1;
-        open.tombstone.last_at = Some(entry.received.wall);
-        open.dirty = true;
-        self.shed += 1;
-        self.shedding = true;
-    }
-
-    /// Emits the open tombstone of a lane if it changed.
-    fn write_open(&mut self, lane: Lane, effects: &mut Vec<Effect>) {
-        let epoch = self.epoch;
-        let Some(open) = self.open[index(lane)].as_mut().filter(|open| open.dirty) else {
-            return;
-        };
-        let row = Row {
-            stream: Stream { lane, epoch },
-            seq: open.tombstone.seq_from,
-            to_seq: open.tombstone.seq_to,
-            received: open.received,
-            body: Body::Tombstone(open.tombstone.clone()),
-        };
-        effects.push(if open.stored {
-            Effect::Replace(row)
-        } else {
-            Effect::Append(vec![row])
-        });
-        open.stored = true;
-        open.dirty = false;
-    }
-
-    fn close(&mut self, lane: Lane) {
-        self.before();
-        self.open[index(lane)] = None;
-    }
-
-    fn close_old(&mut self, now: Duration) {
-        let is_old = |open: &Open| now >= open.since + TOMBSTONE_SPAN && !open.dirty;
-        for lane in Lane::ALL {
-            if self.open[index(lane)].as_ref().is_some_and(is_old) {
-                self.open[index(lane)] = None;
-            }
-        }
-    }
-
     fn fill(
         &mut self,
         ticket: Ticket,
@@ -577,15 +455,6 @@ impl Outbox {
         effects
     }
 
-    /// Nine tenths of where telemetry stops: far enough that the fault does not flicker.
-    fn is_relieved(&self) -> bool {
-        let total = self.total();
-        let ceiling = self.limits.ceiling(Lane::Telemetry);
-        ceiling.is_some_and(|(bytes, rows)| {
-            total.bytes <= bytes / 10 * 9 && total.rows <= rows / 10 * 9
-        })
-    }
-
     fn failed(&mut self) -> Vec<Effect> {
         self.deleting = None;
         if let Some(before) = self.before.take() {
@@ -620,23 +489,6 @@ fn intervals(stream: Stream, ledger: &Ledger) -> impl Iterator<Item = ((Stream, 
         .chain(ledger.ranges.iter().copied())
         .collect();
     all.into_iter().map(move |(from, to)| ((stream, from), to))
-}
-
-fn damaged(stream: Stream, from: u64, to: u64, at: Received) -> Row {
-    Row {
-        stream,
-        seq: from,
-        to_seq: to,
-        received: at,
-        body: Body::Tombstone(Tombstone {
-            seq_from: from,
-            seq_to: to,
-            cause: Cause::Damaged,
-            count: to - from + 1,
-            first_at: None,
-            last_at: None,
-        }),
-    }
 }
 
 #[cfg(test)]

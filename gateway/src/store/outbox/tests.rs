@@ -464,5 +464,8 @@ fn a_hole_of_an_old_epoch_is_closed_by_a_damaged_tombstone() {
     let Body::Tombstone(tombstone) = &row.body else {
         panic!("{row:?}")
     };
-    assert_eq!((tombstone.cause, tombstone.count), (Cause::Damaged, 9));
+    assert_eq!(
+        (tombstone.cause, tombstone.count),
+        (domain::wire::Cause::Damaged, 9)
+    );
 }
