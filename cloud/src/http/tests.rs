@@ -4,5 +4,6 @@ mod boxes;
 mod family;
 mod matrix;
 mod operator;
+mod press;
 mod session;
 mod sse;
