@@ -121,7 +121,7 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn begin(&self, centre: CentreId) -> Result<Work, EngineError> {
-        Work::begin(&self.db, centre, self.clock.now(), self.entropy.clone()).await
+        Work::begin(&self.db, centre, &self.clock, self.entropy.clone()).await
     }
 
     /// Makes work durable, then wakes who looks at it.

@@ -11,6 +11,8 @@ mod keep;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use ambient::{Clock, NoEntropy};
 use domain::id::{CentreId, ChildId, EpochId, GatewayId};
 use domain::kind::Lane;
@@ -20,9 +22,9 @@ use domain::wire::{BATCH_MAX, Batch, Hello, Receipt, Record, Refused, Welcome, c
 use self::arrived::Arrived;
 use self::keep::{Kept, Place};
 use crate::access::Scope;
+use crate::column::number;
 use crate::db::{Db, DbError, Tx, Urgency, unhurt};
 use crate::engine::{Engine, EngineError};
-use crate::incident::journal::number;
 use crate::live::{Changed, Wake};
 use crate::{presence, sql};
 
@@ -30,6 +32,9 @@ use crate::{presence, sql};
 const LIFE_SAFETY_AT_ONCE: usize = 50;
 /// Most other records of one transaction (D3), so that life safety soon has its turn at the store.
 const OTHERS_AT_ONCE: usize = 200;
+
+/// How exactly it is noted when a box was last heard.
+const SEEN_EVERY: Duration = Duration::from_secs(10);
 
 /// The box a certificate names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,9 +169,9 @@ impl Ingest {
     /// Keeps records that concern no case, without the centre's lock. False, and nothing kept, when
     /// the numbers tell of a hole or a fork: those are for the engine.
     async fn keep_in_bulk(&self, place: &Place, arrived: &[Arrived]) -> Result<bool, IngestError> {
-        let now = self.clock.now();
         let scope = Scope::worker(place.from.centre);
         let mut write = self.db.write(Urgency::Other).await?;
+        let now = self.clock.now();
         let kept = keep::keep(write.tx(), &scope, place, arrived, now).await?;
         if !kept.forks.is_empty() || !kept.holes.is_empty() {
             return Ok(false);
@@ -247,15 +252,26 @@ async fn heard(
     now: Timestamp,
     config_applied: Option<u64>,
 ) -> Result<(), DbError> {
+    if let Some(version) = config_applied {
+        sql!(
+            tx,
+            execute,
+            "update gateway set config_applied = $3 where centre = $1 and id = $2",
+            scope.own_centre(),
+            from.gateway.0,
+            number(version)
+        )?;
+    }
+    // Not each time: lanes side by side would wait for each other at this row.
     sql!(
         tx,
         execute,
-        "update gateway set last_seen_at = $3, config_applied = coalesce($4, config_applied)
-         where centre = $1 and id = $2",
+        "update gateway set last_seen_at = $3 where centre = $1 and id = $2
+           and (last_seen_at is null or last_seen_at < $4)",
         scope.own_centre(),
         from.gateway.0,
         now.micros(),
-        config_applied.map(number)
+        now.before(SEEN_EVERY).micros()
     )?;
     Ok(())
 }

@@ -2,13 +2,14 @@
 //!
 //! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`,
 //! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
-//! `db` and the `domain` crate.
+//! `db`, `column` and the `domain` crate.
 
 pub mod access;
 pub mod app;
 pub mod board;
 pub mod boxes;
 pub mod centre;
+pub mod column;
 pub mod config;
 pub mod db;
 pub mod dispatch;

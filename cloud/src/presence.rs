@@ -12,6 +12,7 @@ use domain::presence::{Movement, Presence, fold};
 use uuid::Uuid;
 
 use crate::access::Scope;
+use crate::column::storable;
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -82,7 +83,7 @@ async fn keep_movements(
             event.kind.as_str(),
             movement.at.micros(),
             movement.rank.order.0,
-            event.vendor_id.as_deref(),
+            event.vendor_id.as_deref().map(storable),
             body.as_str()
         )?;
     }

@@ -16,9 +16,10 @@ use domain::time::Timestamp;
 use uuid::Uuid;
 
 use crate::access::Scope;
+use crate::column::number;
 use crate::db::{Db, DbError, Tx};
 use crate::engine::{Engine, EngineError};
-use crate::incident::journal::{Batch, merkle_root, number};
+use crate::incident::journal::{Batch, merkle_root};
 use crate::incident::store;
 use crate::sql;
 
@@ -85,7 +86,10 @@ impl Ticker {
         let due = store::due(&mut tx, self.clock.now(), CASES_AT_ONCE).await?;
         drop(tx);
         for (centre, incident) in due {
-            self.engine.tick(centre, incident).await?;
+            // One case that cannot be read must not keep the others from ringing.
+            if let Err(error) = self.engine.tick(centre, incident).await {
+                tracing::error!(%centre, %incident, %error, "a case's deadline could not be kept");
+            }
         }
         Ok(())
     }

@@ -14,10 +14,9 @@ use domain::time::Timestamp;
 use uuid::Uuid;
 
 use crate::access::Scope;
+use crate::column::{digest, number};
 use crate::db::{Db, DbError, Tx};
-use crate::incident::journal::{
-    GENESIS, Header, Refs, Said, digest, merkle_root, number, read_body,
-};
+use crate::incident::journal::{GENESIS, Header, Refs, Said, merkle_root, read_body};
 use crate::sql;
 
 /// Entries read at once.
@@ -102,6 +101,12 @@ pub enum Broken {
 /// When the store fails; what is broken is in the verdicts.
 pub async fn verify(db: &Db, centre: Option<CentreId>) -> Result<Vec<Verdict>, DbError> {
     let mut tx = db.read().await?;
+    if let Tx::Postgres(tx) = &mut tx {
+        // One look at the store as of now, or entries written meanwhile would seem to be broken.
+        sqlx::query("set transaction isolation level repeatable read")
+            .execute(&mut **tx)
+            .await?;
+    }
     let rows = sql!(
         &mut tx,
         fetch_all as (Uuid,),

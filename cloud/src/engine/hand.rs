@@ -7,7 +7,7 @@ use domain::time::Timestamp;
 use super::{EngineError, Work};
 use crate::dispatch::job::{Input, Job, Step};
 use crate::dispatch::store::{self, Candidate};
-use crate::dispatch::{Claimed, Framer, Outcome, Targets};
+use crate::dispatch::{Claimed, Framer, Outcome, Target, Targets};
 use crate::incident::decide::{Command, decide};
 use crate::incident::{Case, Entry, store as cases};
 
@@ -78,19 +78,18 @@ async fn claimed(
     }))
 }
 
-fn begun(entry: &Entry) -> Option<(u32, u16, crate::dispatch::Target)> {
-    match entry {
-        Entry::Dispatch {
-            step:
-                Step::Begun {
-                    attempt,
-                    number,
-                    target,
-                    ..
-                },
+fn begun(entry: &Entry) -> Option<(u32, u16, Target)> {
+    if let Entry::Dispatch { step, .. } = entry
+        && let Step::Begun {
+            attempt,
+            number,
+            target,
             ..
-        } => Some((*attempt, *number, *target)),
-        _ => None,
+        } = step
+    {
+        Some((*attempt, *number, *target))
+    } else {
+        None
     }
 }
 

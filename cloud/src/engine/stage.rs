@@ -162,10 +162,11 @@ impl Stage {
     pub async fn operator(&self, person: u128) -> Scope {
         let access = Access::new(self.db.clone(), self.clock.clone(), Entropy::seeded(1)).unwrap();
         let session = SessionKey::of_token(&person.to_string());
-        match access.standing(session, Role::Operator).await.unwrap() {
-            Standing::May(scope) => scope,
-            other => panic!("{other:?}"),
-        }
+        let standing = access.standing(session, Role::Operator).await.unwrap();
+        let Standing::May(scope) = standing else {
+            panic!("{standing:?}")
+        };
+        scope
     }
 
     pub fn epoch(&self) -> EpochId {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ambient::Entropy;
+use ambient::{Clock, Entropy};
 use domain::id::{CentreId, IncidentId};
 use domain::kind::Hazard;
 use domain::time::Timestamp;
@@ -41,7 +41,7 @@ impl Work {
     pub async fn begin(
         db: &Db,
         centre: CentreId,
-        now: Timestamp,
+        clock: &Clock,
         entropy: Entropy,
     ) -> Result<Self, EngineError> {
         let mut write = db.write(Urgency::LifeSafety).await?;
@@ -51,7 +51,8 @@ impl Work {
             chain,
             scope: Scope::worker(centre),
             centre,
-            now,
+            // Read under the lock, so that entries follow each other in time too.
+            now: clock.now(),
             entropy,
             touched: BTreeSet::new(),
             due: false,

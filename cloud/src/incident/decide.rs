@@ -6,6 +6,8 @@
 //! person who took it did not look at that.
 
 mod draft;
+#[cfg(test)]
+mod properties;
 mod telling;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Case, Entry};
 use crate::access::Scope;
+use crate::column::{digest, number};
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -404,21 +405,4 @@ fn kept((seq, at, v, kind, refs, body): Row) -> Result<Kept, DbError> {
         at: Timestamp::from_micros(at),
         said,
     })
-}
-
-/// A stored digest.
-///
-/// # Errors
-/// When it is not 32 bytes.
-pub fn digest(bytes: Vec<u8>, what: &'static str) -> Result<Sha256, DbError> {
-    let length = bytes.len();
-    <[u8; 32]>::try_from(bytes)
-        .map(Sha256)
-        .map_err(|_| DbError::corrupt(what)(format!("{length} bytes for a digest")))
-}
-
-/// A number as the store holds it. Chains and lanes never grow past `i64`: ingest refuses such.
-#[must_use]
-pub fn number(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,8 @@
 pub mod decide;
 pub mod entry;
 pub mod journal;
+#[cfg(test)]
+mod journal_v1;
 pub mod report;
 pub mod store;
 pub mod timeline;

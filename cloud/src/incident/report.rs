@@ -74,9 +74,10 @@ pub fn report(
         momentary: nature_of(enrolment, event.kind).momentary,
         received_at: event.received_at,
         occurred_at: happened_at(event, arrival.age, now),
-        count: match event.detail {
-            Detail::Counted { count, .. } => count,
-            _ => 1,
+        count: if let Detail::Counted { count, .. } = event.detail {
+            count
+        } else {
+            1
         },
         withheld: withheld(event, arrival.age),
         numbers: Some(arrival.numbers),
@@ -191,5 +192,128 @@ fn input_of(event: &Event, known: Option<&Point>) -> Option<Input> {
         // The box, which owns the point's state, has judged already that it may be reset.
         (Kind::AlarmReset, None, _) => Some(Input::Reset { looked: true }),
         (_, None, _) => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use domain::id::{CentreId, GatewayId, PointKey};
+    use domain::kind::Lane;
+    use domain::time::{ClockTrust, Order};
+    use uuid::Uuid;
+
+    fn event(kind: Kind) -> Event {
+        Event {
+            id: EventId(Uuid::from_u128(1)),
+            centre: CentreId(Uuid::from_u128(2)),
+            zone: None,
+            source: Some(PointKey {
+                device: "d".parse().unwrap(),
+                point: "p".parse().unwrap(),
+            }),
+            kind,
+            state: State::Raised,
+            severity: kind.severity(),
+            occurred_at: None,
+            received_at: Timestamp::from_micros(5),
+            order: Order(5),
+            clock_trust: ClockTrust::Unset,
+            origin: Origin::Live,
+            vendor_id: None,
+            same_as: None,
+            config_version: 1,
+            signal: None,
+            detail: Detail::None,
+        }
+    }
+
+    fn arrival(event: &Event, epoch: u128, seq: u64) -> Arrival<'_> {
+        Arrival {
+            event,
+            age: Age::Known(0),
+            numbers: Numbers {
+                gateway: GatewayId(Uuid::from_u128(3)),
+                epoch: EpochId(Uuid::from_u128(epoch)),
+                lane: Lane::LifeSafety,
+                from: seq,
+                to: seq,
+            },
+            record: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_live_critical_and_young_may_call_by_itself() {
+        let young = Age::Known(600_000);
+        let mut press = event(Kind::AlarmPressed);
+        assert_eq!(withheld(&press, young), None);
+        assert_eq!(withheld(&press, Age::Known(600_001)), Some(Withheld::Old));
+        assert_eq!(withheld(&press, Age::AtLeast(0)), Some(Withheld::Old));
+        press.severity = Severity::Test;
+        assert_eq!(withheld(&press, young), Some(Withheld::Test));
+        press.severity = Severity::Unverified;
+        assert_eq!(withheld(&press, young), Some(Withheld::Unverified));
+        press.severity = Severity::Critical;
+        for origin in [Origin::Retained, Origin::Replayed] {
+            press.origin = origin;
+            assert_eq!(withheld(&press, young), Some(Withheld::Unverified));
+        }
+        let pre = event(Kind::FireSmokePrealarm);
+        assert_eq!(withheld(&pre, young), Some(Withheld::NotCritical));
+    }
+
+    #[test]
+    fn when_it_happened_is_told_by_its_age_not_by_the_boxs_clock() {
+        let press = event(Kind::AlarmPressed);
+        let now = Timestamp::from_micros(9_000_000);
+        let at = happened_at(&press, Age::Known(2_000), now);
+        assert_eq!(at, Timestamp::from_micros(7_000_000));
+        assert_eq!(
+            happened_at(&press, Age::AtLeast(2_000), now),
+            press.received_at
+        );
+    }
+
+    #[test]
+    fn a_points_state_takes_no_older_fact_and_another_epoch_is_never_older() {
+        let smoke = event(Kind::FireSmokeAlarm);
+        let mut clear = smoke.clone();
+        clear.state = State::Cleared;
+        let level = Nature {
+            momentary: false,
+            latching: true,
+        };
+        let up = fold(None, level, &arrival(&smoke, 1, 5)).unwrap();
+        assert!(matches!(up.condition, Condition::Active { .. }));
+        assert_eq!(fold(Some(&up), level, &arrival(&clear, 1, 4)), None);
+        let older = report(
+            &arrival(&smoke, 1, 4),
+            None,
+            Some(&up),
+            Timestamp::default(),
+        );
+        assert!(older.overtaken);
+        let down = fold(Some(&up), level, &arrival(&clear, 1, 6)).unwrap();
+        assert!(matches!(down.condition, Condition::Restored { .. }));
+        assert_eq!((down.seq, down.raised_seq), (6, 5));
+        let unset_clock = arrival(&smoke, 0, 1);
+        let again = report(&unset_clock, None, Some(&down), Timestamp::default());
+        assert!(!again.overtaken, "a repeat is better than a loss");
+        assert!(fold(Some(&down), level, &unset_clock).is_some());
+        let mut reset = event(Kind::AlarmReset);
+        reset.severity = Severity::Info;
+        let seen = fold(
+            Some(&down),
+            level,
+            &arrival(&event(Kind::AlarmAcknowledged), 1, 7),
+        );
+        let normal = fold(seen.as_ref(), level, &arrival(&reset, 1, 8)).unwrap();
+        assert_eq!(normal.condition, Condition::Normal);
+        assert_eq!(
+            fold(None, level, &arrival(&event(Kind::DoorOpened), 1, 9)),
+            None
+        );
     }
 }

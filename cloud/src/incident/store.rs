@@ -11,10 +11,11 @@ use domain::time::Timestamp;
 use uuid::Uuid;
 
 use super::decide::next_deadline;
-use super::journal::{self, Said, number};
+use super::journal::{self, Said};
 use super::timeline::{TimelineLine, timeline};
 use super::{Case, Fact, Handling};
 use crate::access::{Role, Scope};
+use crate::column::{number, storable};
 use crate::db::{DbError, Tx};
 use crate::dispatch::plan::{Plan, PlanReceiver};
 use crate::sql;
@@ -445,7 +446,7 @@ pub async fn keep_event(
         incident.0,
         number(seq),
         fact.event.0,
-        fact.vendor_id.as_deref(),
+        fact.vendor_id.as_deref().map(storable),
         fact.source.as_ref().map(|key| key.device.as_str()),
         fact.source.as_ref().map(|key| key.point.as_str()),
         fact.kind.as_str(),

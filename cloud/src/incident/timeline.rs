@@ -248,3 +248,106 @@ fn of_step(step: &Step) -> LineRefs {
         | Step::Cancelled { .. } => none,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use domain::event::State;
+    use domain::id::{EventId, IncidentId};
+    use domain::kind::Severity;
+    use uuid::Uuid;
+
+    fn kept(seq: u64, second: u64, entry: Entry) -> Kept {
+        Kept {
+            seq,
+            at: Timestamp::default().after(Duration::from_secs(second)),
+            said: Some(Said::Case(IncidentId(Uuid::from_u128(1)), Box::new(entry))),
+        }
+    }
+
+    fn fact(device: &str) -> Fact {
+        Fact {
+            event: EventId(Uuid::from_u128(1)),
+            vendor_id: None,
+            source: Some(PointKey {
+                device: device.parse().unwrap(),
+                point: "p".parse().unwrap(),
+            }),
+            zone: None,
+            number: 1,
+            kind: Kind::AlarmPressed,
+            state: State::Raised,
+            severity: Severity::Critical,
+            momentary: true,
+            received_at: Timestamp::default(),
+            occurred_at: Timestamp::default(),
+            count: 1,
+            withheld: None,
+            numbers: None,
+            record: None,
+        }
+    }
+
+    fn raised(device: &str) -> Entry {
+        Entry::Raised {
+            fact: fact(device),
+            at: Timestamp::default(),
+            escalate_at: Timestamp::default(),
+        }
+    }
+
+    #[test]
+    fn a_chattering_point_is_one_line_in_ten_seconds_and_hides_nobody_else() {
+        let repeated = Entry::Repeated {
+            fact: fact("a"),
+            why: super::super::Repeat::SameActivation,
+        };
+        let entries = [
+            kept(1, 0, repeated),
+            kept(2, 1, raised("a")),
+            kept(3, 2, raised("b")),
+            kept(4, 9, raised("a")),
+            kept(5, 10, raised("a")),
+        ];
+        let lines = timeline(&entries, 50);
+        let shown: Vec<_> = (lines.iter())
+            .map(|line| (line.seq, line.text_key, line.refs.count))
+            .collect();
+        let key = "alarm.raised";
+        assert_eq!(
+            shown,
+            [(1, key, Some(3)), (3, key, Some(1)), (5, key, Some(1))]
+        );
+        assert_eq!(timeline(&entries, 1)[0].seq, 5);
+    }
+
+    #[test]
+    fn many_attempts_are_one_line_with_their_count() {
+        let dispatch = DispatchId(Uuid::from_u128(5));
+        let failed = |attempt| Entry::Dispatch {
+            dispatch,
+            step: Step::Failed {
+                attempt,
+                how: crate::dispatch::job::Failure::Unanswered,
+                not_before: Timestamp::default(),
+            },
+        };
+        let note = Entry::Noted {
+            by: PersonId(Uuid::from_u128(9)),
+            text: "t".into(),
+        };
+        let entries = [
+            kept(1, 0, failed(1)),
+            kept(2, 1, note),
+            kept(3, 2, failed(2)),
+            kept(4, 3, failed(3)),
+        ];
+        let lines = timeline(&entries, 50);
+        let shown: Vec<_> = lines
+            .iter()
+            .map(|line| (line.seq, line.refs.count))
+            .collect();
+        assert_eq!(shown, [(2, None), (4, Some(3))]);
+    }
+}

@@ -7,6 +7,8 @@ use domain::id::{CentreId, EventId, PointKey};
 use domain::time::{Age, Timestamp};
 use domain::wire::{EventV1, Record, Says, Tombstone, Unreadable, read_body};
 
+use crate::column::storable;
+
 /// A record on its way into the store.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Arrived {
@@ -129,7 +131,7 @@ pub const TOMBSTONE: &str = "tombstone";
 fn read_event(event: EventV1, centre: CentreId) -> Reading {
     let traces = Traces {
         event: Some(event.id),
-        kind: Some(event.kind.clone()),
+        kind: Some(storable(&event.kind)),
         source: event.source.clone(),
         received_at: Some(event.received_at),
     };

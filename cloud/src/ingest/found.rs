@@ -16,10 +16,10 @@ use super::arrived::{Arrived, Reading};
 use super::keep::{Kept, Place, is_tombstone};
 use super::{BoxIdentity, IngestError};
 use crate::access::Scope;
+use crate::column::number;
 use crate::db::{DbError, Tx};
 use crate::incident::decide::{Effect, Report};
 use crate::incident::entry::Numbers;
-use crate::incident::journal::number;
 use crate::incident::report::{Arrival, Point, fold, nature_of, report, trouble};
 use crate::sql;
 

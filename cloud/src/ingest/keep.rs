@@ -12,8 +12,8 @@ use super::BoxIdentity;
 use super::arrived::{Arrived, Reading, TOMBSTONE};
 use super::held::Held;
 use crate::access::Scope;
+use crate::column::number;
 use crate::db::{DbError, Tx};
-use crate::incident::journal::number;
 use crate::sql;
 
 /// The lane some records came in.

@@ -256,6 +256,29 @@ async fn what_cannot_be_read_is_kept_whole_receipted_and_in_life_safety_told() {
 }
 
 #[tokio::test]
+async fn a_zero_byte_dams_nothing() {
+    let stage = Stage::new().await;
+    let mut press = stage.press(1);
+    press.vendor_id = Some("a\0b".into());
+    let mut moved = stage.event(2, "reader", Kind::PresenceCheckedIn);
+    moved.vendor_id = Some("\0".into());
+    moved.detail = Detail::Movement {
+        child: ChildId(id(CHILD)),
+        by: HandedBy::Unknown,
+        how: How::Card,
+    };
+    let odd = record(1, stage.press(3))
+        .body
+        .get()
+        .replace("alarm.pressed", "a\\u0000");
+    stage.alarm(1, press).await;
+    stage.send(Lane::Supervisory, vec![record(1, moved)]).await;
+    let receipt = stage.send(Lane::Telemetry, vec![raw(1, &odd)]).await;
+    assert_eq!(receipt.through_seq, 1);
+    assert_eq!(stage.verdict().await.broken, None);
+}
+
+#[tokio::test]
 async fn another_centres_event_is_kept_told_and_applied_to_neither() {
     let stage = Stage::new().await;
     let mut foreign = stage.press(1);
