@@ -13,6 +13,7 @@ pub mod column;
 pub mod config;
 pub mod db;
 pub mod dispatch;
+pub mod dispatcher;
 pub mod engine;
 pub mod family;
 pub mod health;

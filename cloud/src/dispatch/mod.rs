@@ -3,6 +3,7 @@
 //! Owns the vocabulary between the engine and the connectors. Never speaks a protocol (that is
 //! `connector`) and never writes a case (that is the engine).
 
+pub mod connector;
 pub mod job;
 pub mod plan;
 pub mod store;
