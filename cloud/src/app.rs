@@ -16,6 +16,7 @@ use crate::access::{Access, PasswordError};
 use crate::boxes::{Boxes, WRITE_EVERY};
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError};
+use crate::dispatcher::{Dispatcher, Receivers};
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::{Api, Streams, for_boxes, for_browsers};
@@ -25,6 +26,7 @@ use crate::live::Wakes;
 use crate::metrics::Metrics;
 use crate::setup::open;
 use crate::stop::{Stop, stop};
+use crate::ticker::Ticker;
 use crate::tls::{ListenError, Listening, Peer};
 
 /// Longest wait for conversations to end; after it the process ends without them. Whatever is not
@@ -74,8 +76,15 @@ pub async fn serve(
     let db = open(&config.database).await?;
     db.migrate().await?;
     let (mut stopper, stop) = stop();
-    let api = api(config, db.clone(), clock, entropy, metrics, stop.clone())?;
-    let drivers = drivers(config, &api);
+    let mut api = api(
+        config,
+        db.clone(),
+        clock,
+        entropy.clone(),
+        metrics,
+        stop.clone(),
+    )?;
+    let drivers = drivers(config, &mut api, entropy);
     let addresses = Addresses {
         http: browsers.address(),
         boxes: boxes.address(),
@@ -133,6 +142,7 @@ pub(crate) fn api(
         metrics,
         boxes: Boxes::new(clock.clone()),
         streams: Streams::default(),
+        receivers: Receivers::default(),
         health: Health::new(clock.clone()),
         stop,
         epoch: to_hex(&entropy.bytes::<8>()?).into(),
@@ -143,14 +153,30 @@ pub(crate) fn api(
 }
 
 /// The tasks that work without being asked.
-fn drivers(config: &Config, api: &Api) -> Vec<JoinHandle<()>> {
+fn drivers(config: &Config, api: &mut Api, entropy: Entropy) -> Vec<JoinHandle<()>> {
+    let dispatcher = Dispatcher::new(
+        api.db.clone(),
+        api.engine.clone(),
+        api.clock.clone(),
+        entropy,
+        api.wakes.clone(),
+        api.metrics.clone(),
+    );
+    api.receivers = dispatcher.receivers();
+    let ticker = Ticker::new(api.db.clone(), api.clock.clone(), api.engine.clone());
+    let told = |mut stop: Stop| async move { stop.told().await };
     let health = api.health.clone().watch(
         api.db.clone(),
         config.keys.config_signing.clone(),
         api.stop.clone(),
     );
     let heard = write_heard(api.boxes.clone(), api.db.clone(), api.stop.clone());
-    vec![tokio::spawn(health), tokio::spawn(heard)]
+    vec![
+        tokio::spawn(dispatcher.run(told(api.stop.clone()))),
+        tokio::spawn(ticker.run(told(api.stop.clone()))),
+        tokio::spawn(health),
+        tokio::spawn(heard),
+    ]
 }
 
 /// Writes when boxes were heard, now and then and once more at the end.

@@ -11,10 +11,11 @@ use antuo_cloud::keys::Keys;
 use antuo_cloud::setup::import::{DOCUMENT_MAX, import};
 use antuo_cloud::setup::init::{Init, init};
 use antuo_cloud::setup::provision::{Provision, provision};
+use antuo_cloud::verify::{Verdict, verify};
 use antuo_cloud::{app, setup};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use domain::id::GatewayId;
+use domain::id::{CentreId, GatewayId};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -80,6 +81,15 @@ enum Command {
         /// The settings.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Check the journal's chains; ends with 1 when one is broken.
+    Verify {
+        /// The settings.
+        #[arg(long)]
+        config: PathBuf,
+        /// One centre; all without it.
+        #[arg(long)]
+        centre: Option<CentreId>,
     },
     /// Bring the database up to this program's version.
     Migrate {
@@ -174,6 +184,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Keys::read(&config.keys)?;
             println!("the settings are sound");
         }
+        Command::Verify { config, centre } => return check_chains(&config, centre).await,
         Command::Migrate { config } => {
             let config = Config::read(&config, env)?;
             let db = setup::open(&config.database).await?;
@@ -200,6 +211,37 @@ async fn import_file(file: &Path, config: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+async fn check_chains(config: &Path, centre: Option<CentreId>) -> anyhow::Result<ExitCode> {
+    let config = Config::read(config, env)?;
+    let db = setup::open(&config.database).await?;
+    let verdicts = verify(&db, centre).await?;
+    db.close().await;
+    if let (Some(centre), true) = (centre, verdicts.is_empty()) {
+        anyhow::bail!("there is no centre {centre}");
+    }
+    let mut code = ExitCode::SUCCESS;
+    for verdict in verdicts {
+        let Verdict {
+            centre,
+            entries,
+            records,
+            unchained,
+            ..
+        } = verdict;
+        println!(
+            "centre {centre}: {entries} entries, {records} records chained, {unchained} not yet"
+        );
+        for (rule, count) in verdict.erased {
+            println!("centre {centre}: {count} entries erased under {rule}");
+        }
+        if let Some(broken) = verdict.broken {
+            println!("centre {centre}: BROKEN: {broken}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
 fn read_document(file: &Path) -> anyhow::Result<Vec<u8>> {
