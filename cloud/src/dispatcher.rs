@@ -21,9 +21,9 @@ use crate::db::{Db, DbError, unhurt};
 use crate::dispatch::connector::{self, Connector, Described, Paths};
 use crate::dispatch::{Claimed, Order, Outcome, Purpose};
 use crate::engine::{Engine, EngineError};
-use crate::live::{Changed, Wake, Wakes};
 use crate::metrics::Metrics;
 use crate::sql;
+use crate::wake::{Changed, Wake, Wakes};
 
 /// How often every worker looks for due requests by itself, and how often receivers are looked up: a
 /// new or changed one is served after this long at the latest.

@@ -21,7 +21,7 @@ use crate::dispatch::job::Input;
 use crate::dispatch::{self, Claimed, Framer, Outcome, Targets};
 use crate::incident::decide::{Command, Refusal, decide};
 use crate::incident::{Case, Cause, store};
-use crate::live::Wakes;
+use crate::wake::Wakes;
 pub use work::Work;
 
 /// How often a claim looks again when another dispatcher was faster; then it says that nothing is

@@ -25,7 +25,7 @@ use crate::access::Scope;
 use crate::column::number;
 use crate::db::{Db, DbError, Tx, Urgency, unhurt};
 use crate::engine::{Engine, EngineError};
-use crate::live::{Changed, Wake};
+use crate::wake::{Changed, Wake};
 use crate::{presence, sql};
 
 /// Most life-safety records of one transaction (D3); a longer batch takes several.

@@ -29,6 +29,7 @@ pub mod stop;
 pub mod ticker;
 pub mod tls;
 pub mod verify;
+pub mod wake;
 
 #[cfg(test)]
 pub(crate) mod trial;

@@ -39,6 +39,23 @@ pub struct Verdict {
     pub broken: Option<Broken>,
 }
 
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "centre {}: {} entries, {} records vouched for, {} not chained yet",
+            self.centre, self.entries, self.records, self.unchained
+        )?;
+        for (rule, count) in &self.erased {
+            write!(f, ", {count} erased under {rule}")?;
+        }
+        match &self.broken {
+            Some(broken) => write!(f, "; BROKEN: {broken}"),
+            None => f.write_str("; the chain holds"),
+        }
+    }
+}
+
 /// The first place where the store does not say what it once said.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Broken {

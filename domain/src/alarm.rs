@@ -56,9 +56,13 @@ impl Nature {
             | Role::Gas
             | Role::Co
             | Role::ManualCallPoint => true,
-            Role::Water | Role::Door | Role::Lock | Role::Reader | Role::Motion | Role::Bridge => {
-                false
-            }
+            Role::Water
+            | Role::Door
+            | Role::Lock
+            | Role::Reader
+            | Role::Motion
+            | Role::Siren
+            | Role::Bridge => false,
         };
         Self {
             momentary: enrolment.momentary,

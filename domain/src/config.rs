@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::CredentialDigest;
-use crate::event::Holder;
 use crate::id::{
     CentreId, ChildId, DeviceId, GatewayId, PersonId, PointId, PointKey, Username, ZoneId,
 };
+pub use crate::passage::{Holder, Passage};
 use crate::time::Timestamp;
 
 /// The version of the document this program writes. Readers take every version ever shipped.
@@ -145,6 +145,8 @@ pub enum Role {
     Reader,
     /// Motion or vibration.
     Motion,
+    /// Sounder or siren: what it says about `alarm` is the echo of a command, never evidence.
+    Siren,
     /// A device that carries others.
     Bridge,
 }
@@ -164,24 +166,9 @@ impl Role {
             | Self::ManualCallPoint
             | Self::Motion
             | Self::Bridge => true,
-            Self::Water | Self::Door | Self::Lock | Self::Reader => false,
+            Self::Water | Self::Door | Self::Lock | Self::Reader | Self::Siren => false,
         }
     }
-}
-
-/// Which way a reader counts people (D8).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Passage {
-    /// Counts nobody.
-    #[default]
-    None,
-    /// In only.
-    In,
-    /// Out only.
-    Out,
-    /// Either: a tap toggles.
-    Both,
 }
 
 /// Who may speak on the box's MQTT server, and where.

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::config::Passage;
 use crate::digest::{CredentialDigest, Sha256};
 use crate::id::{CentreId, ChildId, EpochId, EventId, PersonId, PointKey, ZoneId};
 use crate::kind::{Kind, Severity};
+pub use crate::passage::{Holder, Passage};
 use crate::time::{ClockTrust, Order, Timestamp};
 
 /// Whether a condition began or ended. A momentary event (a press, a tap) is `Raised`.
@@ -181,22 +181,6 @@ pub enum How {
     Code,
     /// A carer, by hand.
     Staff,
-}
-
-/// Whose a credential is (D8).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", content = "id")]
-pub enum Holder {
-    /// A child's own card: proves passage only.
-    Child(ChildId),
-    /// A guardian.
-    Guardian(PersonId),
-    /// An adult the guardian named.
-    Pickup(PersonId),
-    /// A member of staff.
-    Staff(PersonId),
-    /// A visitor.
-    Visitor(PersonId),
 }
 
 /// Why a message could not be turned into a plain event.

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod event;
 pub mod id;
 pub mod kind;
+pub mod passage;
 pub mod presence;
 pub mod supervision;
 pub mod time;

@@ -182,6 +182,9 @@ pub enum RefusedBy {
     NakAgain,
     /// A NAK without a frame: it does not know the account.
     UnknownAccount,
+    /// Nobody was asked: our own settings for it make no frame or name no address, and trying again
+    /// would not help.
+    OurSettings,
 }
 
 /// Why nothing left this machine.

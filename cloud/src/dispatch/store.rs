@@ -168,6 +168,7 @@ pub async fn end_attempt(
             RefusedBy::Duh => ("refused.duh", None),
             RefusedBy::NakAgain => ("refused.nak", None),
             RefusedBy::UnknownAccount => ("refused.unknown_account", None),
+            RefusedBy::OurSettings => ("refused.our_settings", None),
         },
         Outcome::NotSent { .. } => ("not_sent", None),
     };

@@ -25,9 +25,9 @@ use crate::dispatch::{Claimed, Order as Ordered, Outcome, Targets};
 use crate::engine::Engine;
 use crate::incident::store::{self, CaseRecord, Which};
 use crate::ingest::{BoxIdentity, Ingest};
-use crate::live::Wakes;
 use crate::sql;
 use crate::verify::{Verdict, verify};
+use crate::wake::Wakes;
 
 pub const CENTRE: u128 = 0xc1;
 pub const ELSEWHERE: u128 = 0xc2;

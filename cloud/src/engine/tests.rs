@@ -12,8 +12,8 @@ use crate::dispatch::job::State;
 use crate::dispatch::{Purpose, RefusedBy};
 use crate::incident::journal::{self, Said};
 use crate::incident::{Entry, Handling, Priority};
-use crate::live::Changed;
 use crate::sql;
+use crate::wake::Changed;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -16,7 +16,7 @@ use crate::dispatch::job::Job;
 use crate::incident::decide::{self, Command, Opening, Report, Route};
 use crate::incident::journal::{Batch, Chain, Said};
 use crate::incident::{Case, Entry, store};
-use crate::live::{Changed, Wake, Wakes};
+use crate::wake::{Changed, Wake, Wakes};
 
 /// A case after one that closed within this time is linked to it.
 const LINK_WITHIN: Duration = Duration::from_secs(24 * 3_600);

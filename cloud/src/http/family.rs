@@ -17,7 +17,8 @@ use super::stream::{self, Words};
 use crate::access::{Role, Scope, SessionKey, Standing};
 use crate::db::DbError;
 use crate::family::{self, Adult, MOVEMENTS_MAX, Move};
-use crate::live::{Changed, Item, Look, Shown, Wake};
+use crate::live::{Item, Look, Shown};
+use crate::wake::{Changed, Wake};
 
 #[derive(Serialize)]
 struct Child {

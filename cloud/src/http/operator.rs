@@ -22,7 +22,8 @@ use crate::db::DbError;
 use crate::engine::{Act, Acted};
 use crate::incident::Cause;
 use crate::incident::store::{self, CaseRecord, StoredEvent, Which};
-use crate::live::{Changed, Item, Look, Shown, Wake};
+use crate::live::{Item, Look, Shown};
+use crate::wake::{Changed, Wake};
 use view::Incident;
 
 /// Activations in one answer; the rest is on the next page.

@@ -8,7 +8,7 @@ use domain::digest::Sha256;
 use domain::time::Timestamp;
 
 use super::{Failure, Input, Job, SLOW_RETRY, State, Step};
-use crate::dispatch::{Outcome, RefusedBy, Target, Targets};
+use crate::dispatch::{NotSent, Outcome, RefusedBy, Target, Targets};
 
 /// Wait between rounds of attempts; within a round the other address is tried at once.
 const BETWEEN_ROUNDS: Backoff = Backoff {
@@ -97,6 +97,9 @@ impl Job {
                 reply: Sha256::of(&[reply]),
             }),
             Outcome::Unanswered => failed(Failure::Unanswered, self.wait(chance)),
+            Outcome::NotSent {
+                why: NotSent::Unsendable,
+            } => refused(RefusedBy::OurSettings),
             Outcome::NotSent { why } => failed(Failure::NotSent { why: *why }, self.wait(chance)),
             Outcome::Refused { why } => refused(*why),
             Outcome::Nak { .. } if self.was_fresh => refused(RefusedBy::NakAgain),

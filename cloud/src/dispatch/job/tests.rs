@@ -107,6 +107,20 @@ fn one_address_is_tried_again_after_a_growing_wait() {
 }
 
 #[test]
+fn what_our_own_settings_make_unsendable_rings_at_once() {
+    let mut job = job();
+    let why = crate::dispatch::NotSent::Unsendable;
+    attempt(
+        &mut job,
+        Targets::PrimaryOnly,
+        Outcome::NotSent { why },
+        at(0),
+    );
+    let why = RefusedBy::OurSettings;
+    assert_eq!(job.state, State::Refused { at: at(0), why });
+}
+
+#[test]
 fn a_refused_time_is_sent_fresh_once_and_is_a_fault_the_second_time_in_a_row() {
     let mut job = job();
     let one = Targets::PrimaryOnly;

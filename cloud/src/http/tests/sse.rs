@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::family::{inside, moves};
 use super::press::press;
-use crate::live::{Changed, Wake};
 use crate::sql;
 use crate::trial::{Running, id};
+use crate::wake::{Changed, Wake};
 
 /// An open stream.
 struct Events {

@@ -1,3 +1,5 @@
+//! Properties of a case over random histories.
+
 #![allow(clippy::unwrap_used)]
 
 use domain::id::{CentreId, IncidentId};

@@ -61,8 +61,9 @@ async fn a_box_learns_what_the_document_says_of_it_and_no_more() {
     assert!(!reader.momentary && !reader.decides);
     let door = &config.mqtt_credentials[0];
     assert_eq!(door.publish, ["antuo/v1/btn-hall/#"]);
-    let secret = from_hex("5ec12e75ec12e75ec12e75ec12e75ec1").unwrap();
-    assert_eq!(door.secret_sha256, Sha256::of(&[&secret]).to_string());
+    // A device sends the digits themselves as its password.
+    let secret = b"5ec12e75ec12e75ec12e75ec12e75ec1";
+    assert_eq!(door.secret_sha256, Sha256::of(&[secret]).to_string());
     let key = CredentialKey::new(&from_hex_32(&config.credential_key).unwrap());
     let holder = |card: &str| {
         let hidden = key.hide(card);

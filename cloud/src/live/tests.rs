@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use domain::id::{CentreId, IncidentId};
 
 use super::*;
-use crate::live::Changed;
 use crate::stop::{Stopper, stop};
+use crate::wake::Changed;
 
 const SOON: Duration = Duration::from_millis(5);
 
