@@ -16,18 +16,18 @@ use crate::access::{Access, PasswordError};
 use crate::boxes::{Boxes, WRITE_EVERY};
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError};
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Receivers};
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::{Api, Streams, for_boxes, for_browsers};
 use crate::ingest::Ingest;
 use crate::keys::{KeyError, Keys};
+use crate::live::Wakes;
 use crate::metrics::Metrics;
 use crate::setup::open;
 use crate::stop::{Stop, stop};
 use crate::ticker::Ticker;
 use crate::tls::{ListenError, Listening, Peer};
-use crate::wake::Wakes;
 
 /// Longest wait for conversations to end; after it the process ends without them. Whatever is not
 /// receipted by then comes again.
@@ -76,7 +76,7 @@ pub async fn serve(
     let db = open(&config.database).await?;
     db.migrate().await?;
     let (mut stopper, stop) = stop();
-    let api = api(
+    let mut api = api(
         config,
         db.clone(),
         clock,
@@ -84,7 +84,7 @@ pub async fn serve(
         metrics,
         stop.clone(),
     )?;
-    let drivers = drivers(config, &api, entropy);
+    let drivers = drivers(config, &mut api, entropy);
     let addresses = Addresses {
         http: browsers.address(),
         boxes: boxes.address(),
@@ -142,6 +142,7 @@ pub(crate) fn api(
         metrics,
         boxes: Boxes::new(clock.clone()),
         streams: Streams::default(),
+        receivers: Receivers::default(),
         health: Health::new(clock.clone()),
         stop,
         epoch: to_hex(&entropy.bytes::<8>()?).into(),
@@ -152,14 +153,7 @@ pub(crate) fn api(
 }
 
 /// The tasks that work without being asked.
-fn drivers(config: &Config, api: &Api, entropy: Entropy) -> Vec<JoinHandle<()>> {
-    let health = api.health.clone().watch(
-        api.db.clone(),
-        config.keys.config_signing.clone(),
-        api.stop.clone(),
-    );
-    let heard = write_heard(api.boxes.clone(), api.db.clone(), api.stop.clone());
-    let ticker = Ticker::new(api.db.clone(), api.clock.clone(), api.engine.clone());
+fn drivers(config: &Config, api: &mut Api, entropy: Entropy) -> Vec<JoinHandle<()>> {
     let dispatcher = Dispatcher::new(
         api.db.clone(),
         api.engine.clone(),
@@ -168,12 +162,20 @@ fn drivers(config: &Config, api: &Api, entropy: Entropy) -> Vec<JoinHandle<()>> 
         api.wakes.clone(),
         api.metrics.clone(),
     );
+    api.receivers = dispatcher.receivers();
+    let ticker = Ticker::new(api.db.clone(), api.clock.clone(), api.engine.clone());
     let told = |mut stop: Stop| async move { stop.told().await };
+    let health = api.health.clone().watch(
+        api.db.clone(),
+        config.keys.config_signing.clone(),
+        api.stop.clone(),
+    );
+    let heard = write_heard(api.boxes.clone(), api.db.clone(), api.stop.clone());
     vec![
+        tokio::spawn(dispatcher.run(told(api.stop.clone()))),
+        tokio::spawn(ticker.run(told(api.stop.clone()))),
         tokio::spawn(health),
         tokio::spawn(heard),
-        tokio::spawn(ticker.run(told(api.stop.clone()))),
-        tokio::spawn(dispatcher.run(told(api.stop.clone()))),
     ]
 }
 

@@ -30,6 +30,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use crate::access::{Access, Role};
 use crate::boxes::Boxes;
 use crate::db::Db;
+use crate::dispatcher::Receivers;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::ingest::Ingest;
@@ -64,6 +65,8 @@ pub struct Api {
     pub boxes: Boxes,
     /// Open streams.
     pub streams: Streams,
+    /// How the paths to receivers are.
+    pub receivers: Receivers,
     /// Whether the process can work.
     pub health: Health,
     /// Tells long conversations to end.

@@ -7,11 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::id::ReceiverId;
 use domain::time::Timestamp;
 use serde::Serialize;
 
 use super::Api;
 use crate::db::DbError;
+use crate::dispatch::connector::{PathState, Paths};
 use crate::sql;
 
 /// Silence of a box after which its records count as waiting since it was last heard: two pings.
@@ -32,6 +34,44 @@ struct Ready {
     ready: bool,
     store_writable: bool,
     signing_key_readable: bool,
+    /// Told, not judged: another process would reach a silent receiver no better.
+    receivers: Vec<Receiver>,
+}
+
+#[derive(Serialize)]
+struct Receiver {
+    id: String,
+    primary: Path,
+    backup: Option<Path>,
+}
+
+#[derive(Serialize)]
+struct Path {
+    state: &'static str,
+    since_at: Timestamp,
+}
+
+impl From<PathState> for Path {
+    fn from(state: PathState) -> Self {
+        let (state, since_at) = match state {
+            PathState::Unproven { since } => ("unproven", since),
+            PathState::Up { since, .. } => ("up", since),
+            PathState::Refusing { since, .. } => ("refusing", since),
+            PathState::Silent { since, .. } => ("silent", since),
+            PathState::Unusable { since } => ("unusable", since),
+        };
+        Self { state, since_at }
+    }
+}
+
+impl Receiver {
+    fn of((id, paths): (ReceiverId, Paths)) -> Self {
+        Self {
+            id: id.to_string(),
+            primary: paths.primary.into(),
+            backup: paths.backup.map(Path::from),
+        }
+    }
 }
 
 /// `GET /readyz`: the process can do its work.
@@ -46,6 +86,12 @@ pub async fn readyz(State(api): State<Api>) -> Response {
         ready: report.ready(),
         store_writable: report.store_writable,
         signing_key_readable: report.signing_key_readable,
+        receivers: api
+            .receivers
+            .paths()
+            .into_iter()
+            .map(Receiver::of)
+            .collect(),
     };
     (status, Json(body)).into_response()
 }
@@ -59,6 +105,7 @@ pub async fn metrics(State(api): State<Api>) -> Response {
     let _ = writeln!(out, "# TYPE antuo_streams gauge");
     let _ = writeln!(out, "antuo_streams{{audience=\"operator\"}} {operators}");
     let _ = writeln!(out, "antuo_streams{{audience=\"guardian\"}} {guardians}");
+    receivers(&api, &mut out);
     let tables = tables(&api, &mut out).await;
     if let Err(error) = &tables {
         tracing::warn!(%error, "figures of the tables are missing from /metrics");
@@ -66,6 +113,18 @@ pub async fn metrics(State(api): State<Api>) -> Response {
     gauge(&mut out, "antuo_store_up", u8::from(tables.is_ok()));
     let text = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, text)], out).into_response()
+}
+
+fn receivers(api: &Api, out: &mut String) {
+    let _ = writeln!(out, "# TYPE antuo_receiver_up gauge");
+    for (id, paths) in api.receivers.paths() {
+        let backup = paths.backup.map(|state| ("backup", state));
+        for (path, state) in [("primary", paths.primary)].into_iter().chain(backup) {
+            let up = u8::from(state.is_up());
+            let labels = format!("receiver=\"{id}\",path=\"{path}\"");
+            let _ = writeln!(out, "antuo_receiver_up{{{labels}}} {up}");
+        }
+    }
 }
 
 fn gauge(out: &mut String, name: &str, value: impl std::fmt::Display) {

@@ -20,17 +20,29 @@ pub fn box_of(centre: u16) -> BoxIdentity {
 
 /// A record of a press, numbered `seq`.
 pub fn record(centre: u16, seq: u64, now: Timestamp) -> Record {
+    of_kind(Kind::AlarmPressed, centre, seq, now)
+}
+
+/// A record of a door that opened, numbered `seq`.
+pub fn door(centre: u16, seq: u64, now: Timestamp) -> Record {
+    of_kind(Kind::DoorOpened, centre, seq, now)
+}
+
+fn of_kind(kind: Kind, centre: u16, seq: u64, now: Timestamp) -> Record {
+    let lane = kind.lane() as u128;
     let event = Event {
-        id: EventId(Uuid::from_u128(u128::from(centre) << 64 | u128::from(seq))),
+        id: EventId(Uuid::from_u128(
+            u128::from(centre) << 80 | lane << 64 | u128::from(seq),
+        )),
         centre: CentreId(id(centre)),
         zone: Some("hall".parse().unwrap()),
         source: Some(PointKey {
             device: "btn-hall".parse().unwrap(),
             point: "button".parse().unwrap(),
         }),
-        kind: Kind::AlarmPressed,
+        kind,
         state: State::Raised,
-        severity: Kind::AlarmPressed.severity(),
+        severity: kind.severity(),
         occurred_at: None,
         received_at: now,
         order: Order(now.micros()),

@@ -405,23 +405,26 @@ impl Keeper {
             (Word::Nak, None) | (Word::Duh | Word::Unread, _) => false,
         };
         let before = *self.state.borrow();
-        let next = match (before, takes) {
-            (PathState::Up { since, .. }, true) => PathState::Up {
+        let since = match before {
+            PathState::Up { since, .. } if takes => since,
+            PathState::Refusing { since, .. } if !takes => since,
+            PathState::Up { .. }
+            | PathState::Refusing { .. }
+            | PathState::Unproven { .. }
+            | PathState::Silent { .. }
+            | PathState::Unusable { .. } => now,
+        };
+        let last_reply_at = now;
+        let next = if takes {
+            PathState::Up {
                 since,
-                last_reply_at: now,
-            },
-            (PathState::Refusing { since, .. }, false) => PathState::Refusing {
+                last_reply_at,
+            }
+        } else {
+            PathState::Refusing {
                 since,
-                last_reply_at: now,
-            },
-            (_, true) => PathState::Up {
-                since: now,
-                last_reply_at: now,
-            },
-            (_, false) => PathState::Refusing {
-                since: now,
-                last_reply_at: now,
-            },
+                last_reply_at,
+            }
         };
         self.show(before, next);
     }
