@@ -9,7 +9,7 @@
 use crate::books::Books;
 use crate::clock::{Chance, Micros};
 use crate::device::{self, Ids, Sending};
-use crate::ledger::Deed;
+use crate::ledger::{Deed, Sent};
 use crate::site::{Pupil, Site, Spot};
 use crate::town::Passage;
 use std::collections::BTreeMap;
@@ -67,13 +67,19 @@ enum Draw {
     Battery,
 }
 
+/// A child stays at least this long: a card that leaves sooner after bringing a child is taken for the adult leaving
+/// alone, and waits for a carer.
+const STAYS_MS: i64 = 16 * 60 * 1000;
+/// A child that left comes back after this at the earliest: two taps within a minute are one.
+const AWAY_MS: i64 = 61 * 1000;
+
 /// What is known of the centre while it is played.
 #[derive(Debug)]
 pub struct Player {
     site: Site,
     mix: Mix,
-    /// Children that are in.
-    inside: BTreeMap<Uuid, bool>,
+    /// The last movement of each child: whether it went in, and when.
+    moved: BTreeMap<Uuid, (bool, Micros)>,
     /// The last message about each child (by id) and of each life-safety point (by address).
     last: BTreeMap<String, String>,
     /// Level of each smoke point, by address.
@@ -88,7 +94,7 @@ impl Player {
         Player {
             site,
             mix,
-            inside: BTreeMap::new(),
+            moved: BTreeMap::new(),
             last: BTreeMap::new(),
             smoke: BTreeMap::new(),
             quiet_until: BTreeMap::new(),
@@ -106,11 +112,9 @@ impl Player {
                 Deed::Tap {
                     children, passage, ..
                 } => {
-                    self.inside.extend(
-                        children
-                            .iter()
-                            .map(|child| (*child, *passage == Passage::In)),
-                    );
+                    let movement = (*passage == Passage::In, entry.sent.at);
+                    self.moved
+                        .extend(children.iter().map(|child| (*child, movement)));
                 }
                 Deed::AlarmRaised | Deed::AlarmCleared => {
                     let spots = self.site.smokes.iter().chain(&self.site.zigbee_smokes);
@@ -132,10 +136,9 @@ impl Player {
         self.last.retain(|_, last| last != id);
     }
 
-    /// Notes a tap that somebody else made at this site.
-    pub fn tapped(&mut self, child: Uuid, passage: Passage, id: String) {
-        self.inside.insert(child, passage == Passage::In);
-        self.last.insert(child.to_string(), id);
+    fn tapped(&mut self, child: Uuid, passage: Passage, sent: &Sent, now: Micros) {
+        self.moved.insert(child, (passage == Passage::In, now));
+        self.last.insert(child.to_string(), sent.id.clone());
     }
 
     /// What happens now; nothing when the deed drawn does not fit at this instant. `done` says whether a message
@@ -208,10 +211,23 @@ impl Player {
         now: Micros,
         done: &dyn Fn(&str) -> bool,
     ) -> Option<Sending> {
-        let inside = |child: &Uuid| self.inside.get(child).copied().unwrap_or(false);
+        let inside = |child: &Uuid| self.moved.get(child).is_some_and(|(inside, _)| *inside);
+        let may_leave = |pupil: &Pupil| {
+            let since = self.moved.get(&pupil.child).map_or(now, |(_, at)| *at);
+            pupil.fetches && now.0 - since.0 >= STAYS_MS * 1000
+        };
+        let may_come = |pupil: &Pupil| {
+            let since = self.moved.get(&pupil.child);
+            since.is_none_or(|(_, at)| now.0 - at.0 >= AWAY_MS * 1000)
+        };
         let can = |pupil: &&Pupil| {
             let last = self.last.get(&pupil.child.to_string());
-            (pupil.fetches || !inside(&pupil.child)) && last.is_none_or(|id| done(id))
+            let moves = if inside(&pupil.child) {
+                may_leave(pupil)
+            } else {
+                may_come(pupil)
+            };
+            moves && last.is_none_or(|id| done(id))
         };
         let able: Vec<_> = self.site.pupils.iter().filter(can).collect();
         let pupil = (*chance.pick(&able)?).clone();
@@ -222,7 +238,7 @@ impl Player {
         };
         let reader = self.free(chance, readers, now)?;
         let sending = device::tap(&self.site, &reader, &pupil, passage, ids.next(), now);
-        self.tapped(pupil.child, passage, sending.sent.id.clone());
+        self.tapped(pupil.child, passage, &sending.sent, now);
         Some(self.spoke(sending, now))
     }
 
@@ -350,16 +366,25 @@ mod tests {
     }
 
     #[test]
-    fn taps_of_a_child_alternate_and_levels_turn() {
-        let mut inside: BTreeMap<Uuid, Passage> = BTreeMap::new();
+    fn taps_of_a_child_alternate_in_their_time_and_levels_turn() {
+        let mut inside: BTreeMap<Uuid, (Passage, Micros)> = BTreeMap::new();
         let mut level: BTreeMap<String, Deed> = BTreeMap::new();
-        for (_, sending) in play(2, 5_000, 50) {
+        let mut left = 0;
+        for (now, sending) in play(2, 5_000, 500) {
             match sending.sent.deed {
                 Deed::Tap {
                     children, passage, ..
                 } => {
-                    let before = inside.insert(children[0], passage).unwrap_or(Passage::Out);
-                    assert_ne!(before, passage);
+                    let before = inside.insert(children[0], (passage, now));
+                    let (way, since) = before.unwrap_or((Passage::Out, Micros(i64::MIN / 2)));
+                    assert_ne!(way, passage);
+                    let shortest = if passage == Passage::Out {
+                        left += 1;
+                        STAYS_MS
+                    } else {
+                        AWAY_MS
+                    };
+                    assert!(now.0 - since.0 >= shortest * 1000, "moved too soon");
                 }
                 deed @ (Deed::AlarmRaised | Deed::AlarmCleared) => {
                     let before = level
@@ -370,7 +395,7 @@ mod tests {
                 Deed::Press | Deed::Level { .. } | Deed::Background | Deed::Damaged => {}
             }
         }
-        assert!(inside.len() == 8 && level.len() == 2);
+        assert!(inside.len() == 8 && left > 0 && level.len() == 2);
     }
 
     #[test]

@@ -302,30 +302,30 @@ impl Cast<'_> {
 
     /// More presses and cards until the time is over: they make the figures.
     async fn until(&self, until: Micros) -> Result<(), PlayError> {
-        let mut inside = true;
+        let mut late = [
+            self.second.pupils(true).skip(6),
+            self.first.pupils(true).skip(3),
+        ];
         while stage_time_left(self.stage, until) > self.beat * 2 {
-            for scene in [self.second, self.first] {
+            for (scene, late) in [self.second, self.first].into_iter().zip(&mut late) {
                 self.accident(scene.house, scene.hall).await?;
-                let passage = if inside { Passage::Out } else { Passage::In };
-                if let Some(pupil) = scene.pupils(true).next() {
+                if let Some(pupil) = late.next() {
                     self.stage
-                        .tap_and_show(scene.house, pupil, passage, SOON)
+                        .tap_and_show(scene.house, pupil, Passage::In, SOON)
                         .await?;
                 }
                 self.pause(0.5).await;
             }
-            inside = !inside;
         }
         Ok(())
     }
 
+    /// A child's own card at the exit proves no adult: it waits for a carer, and counts as inside.
     async fn departures(&self) -> Result<(), PlayError> {
-        for scene in [self.first, self.second] {
-            for pupil in scene.pupils(true).skip(1).take(2) {
-                self.stage
-                    .tap_and_show(scene.house, pupil, Passage::Out, SOON)
-                    .await?;
-            }
+        for pupil in self.first.pupils(false) {
+            self.stage
+                .tap_and_show(self.first.house, pupil, Passage::Out, SOON)
+                .await?;
         }
         Ok(())
     }

@@ -167,6 +167,7 @@ impl Stage {
         longest: Duration,
     ) -> Result<(), PlayError> {
         let (state, did) = match passage {
+            Passage::Out if !pupil.fetches => ("pending_out", "waits at the exit"),
             Passage::Out => ("left", "checked out"),
             Passage::In | Passage::None | Passage::Both => ("present", "checked in"),
         };

@@ -64,7 +64,9 @@ impl Sheet<'_> {
         let watched: BTreeSet<Uuid> = self.books.seen.iter().map(|seen| seen.child).collect();
         for entry in &self.books.entries {
             let Deed::Tap {
-                children, passage, ..
+                holder,
+                children,
+                passage,
             } = &entry.sent.deed
             else {
                 continue;
@@ -79,10 +81,10 @@ impl Sheet<'_> {
                 tally.checkin_to_parent.excluded += 1;
                 continue;
             }
-            let state = if *passage == Passage::In {
-                "present"
-            } else {
-                "left"
+            let state = match passage {
+                Passage::In => "present",
+                Passage::Out if holder == child => "pending_out",
+                Passage::Out | Passage::None | Passage::Both => "left",
             };
             let until = self
                 .next_tap(*child, entry.sent.at)

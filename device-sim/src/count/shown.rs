@@ -175,7 +175,9 @@ impl Sheet<'_> {
                 continue;
             };
             let Deed::Tap {
-                children, passage, ..
+                holder,
+                children,
+                passage,
             } = &entry.sent.deed
             else {
                 tally
@@ -193,7 +195,7 @@ impl Sheet<'_> {
                     "{place}: {} is shown once more",
                     words(self.town, entry)
                 ));
-            } else if expected_kind(*passage, children)
+            } else if expected_kind(*passage, *holder, children)
                 .is_some_and(|expected| expected != event.kind)
             {
                 tally.contradictions.push(format!(
@@ -206,9 +208,10 @@ impl Sheet<'_> {
 }
 
 /// What one child's tap is shown as; a tap that could mean several children may wait for a person.
-fn expected_kind(passage: Passage, children: &[Uuid]) -> Option<&'static str> {
+fn expected_kind(passage: Passage, holder: Uuid, children: &[Uuid]) -> Option<&'static str> {
     match passage {
         _ if children.len() != 1 => None,
+        Passage::Out if children.contains(&holder) => Some("presence.pending"),
         Passage::In => Some("presence.checked_in"),
         Passage::Out => Some("presence.checked_out"),
         Passage::None | Passage::Both => None,

@@ -1,0 +1,207 @@
+//! A case as the operator's screen gets it (contract C): written by hand, so that nothing slips in.
+
+use domain::event;
+use domain::id::PersonId;
+use serde::Serialize;
+
+use crate::dispatch::job::{Job, State as JobState};
+use crate::incident::store::CaseRecord;
+use crate::incident::timeline::{LineRefs, TimelineLine};
+use crate::incident::{Handling, Line};
+
+/// A case as an operator sees it.
+#[derive(Serialize)]
+pub struct Incident {
+    id: String,
+    centre: Centre,
+    hazard: &'static str,
+    priority: u8,
+    state: &'static str,
+    /// Rises with each change.
+    pub version: u64,
+    opened_at: i64,
+    acknowledged_by: Option<Acknowledged>,
+    closed: Option<Closed>,
+    confirmation: Option<&'static str>,
+    alarms: Vec<Alarm>,
+    dispatches: Vec<Dispatch>,
+    timeline: Vec<Moment>,
+    linked_to: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Centre {
+    id: String,
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Acknowledged {
+    person: String,
+    at: i64,
+}
+
+#[derive(Serialize)]
+struct Closed {
+    by: String,
+    second: Option<String>,
+    at: i64,
+    cause: &'static str,
+    /// None once erased.
+    note: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Alarm {
+    device: Option<String>,
+    point: Option<String>,
+    zone: Option<String>,
+    kind: &'static str,
+    first_at: i64,
+    last_at: i64,
+    activations: u64,
+    state: &'static str,
+    acknowledged: bool,
+}
+
+#[derive(Serialize)]
+struct Dispatch {
+    id: String,
+    receiver: Receiver,
+    purpose: &'static str,
+    state: &'static str,
+    attempts: u32,
+    received_at: Option<i64>,
+    possible_repeat: bool,
+}
+
+#[derive(Serialize)]
+struct Receiver {
+    id: String,
+    name: String,
+    agency: &'static str,
+}
+
+#[derive(Serialize)]
+struct Moment {
+    seq: u64,
+    at: i64,
+    text_key: &'static str,
+    refs: LineRefs,
+}
+
+impl Incident {
+    /// The view of a case.
+    pub fn of(record: CaseRecord) -> Self {
+        let case = record.case;
+        let name_of = |job: &Job| record.receiver_names.get(&job.receiver).cloned();
+        let dispatches = case.jobs.iter().map(|job| Dispatch::of(job, name_of(job)));
+        let (acknowledged_by, closed) = handling(&case.handling, record.closing_note);
+        Self {
+            dispatches: dispatches.collect(),
+            id: case.id.to_string(),
+            centre: Centre {
+                id: case.centre.to_string(),
+                name: record.centre_name,
+            },
+            hazard: case.hazard.as_str(),
+            priority: case.priority.0,
+            state: case.handling.as_str(),
+            version: case.version,
+            opened_at: case.opened_at.micros(),
+            acknowledged_by,
+            closed,
+            confirmation: case.confirmation.map(|how| how.as_str()),
+            alarms: case.lines.iter().map(Alarm::of).collect(),
+            timeline: record.timeline.into_iter().map(Moment::of).collect(),
+            linked_to: case.linked_to.map(|id| id.to_string()),
+        }
+    }
+}
+
+fn handling(handling: &Handling, note: Option<String>) -> (Option<Acknowledged>, Option<Closed>) {
+    match handling {
+        Handling::Open { .. } => (None, None),
+        Handling::Acknowledged { by, at, .. } => {
+            let acknowledged = Acknowledged {
+                person: by.to_string(),
+                at: at.micros(),
+            };
+            (Some(acknowledged), None)
+        }
+        Handling::Closed {
+            by,
+            second,
+            at,
+            cause,
+        } => {
+            let closed = Closed {
+                by: by.to_string(),
+                second: second.as_ref().map(PersonId::to_string),
+                at: at.micros(),
+                cause: cause.as_str(),
+                note,
+            };
+            (None, Some(closed))
+        }
+    }
+}
+
+impl Alarm {
+    fn of(line: &Line) -> Self {
+        let source = line.source.as_ref();
+        Self {
+            device: source.map(|key| key.device.to_string()),
+            point: source.map(|key| key.point.to_string()),
+            zone: line.zone.as_ref().map(ToString::to_string),
+            kind: line.kind.as_str(),
+            first_at: line.first_at.micros(),
+            last_at: line.last_at.micros(),
+            activations: line.activations,
+            state: match line.state {
+                event::State::Raised if !line.momentary => "active",
+                event::State::Raised | event::State::Cleared => "restored",
+            },
+            acknowledged: line.acknowledged,
+        }
+    }
+}
+
+impl Dispatch {
+    fn of(job: &Job, receiver: Option<String>) -> Self {
+        let received_at = match &job.state {
+            JobState::Received { at, .. } => Some(at.micros()),
+            JobState::Queued { .. }
+            | JobState::Sending { .. }
+            | JobState::Unanswered { .. }
+            | JobState::Accepted { .. }
+            | JobState::Refused { .. }
+            | JobState::Exhausted { .. }
+            | JobState::Cancelled { .. } => None,
+        };
+        Self {
+            id: job.id.to_string(),
+            receiver: Receiver {
+                id: job.receiver.to_string(),
+                name: receiver.unwrap_or_default(),
+                agency: job.agency.as_str(),
+            },
+            purpose: job.purpose.as_str(),
+            state: job.state.as_str(),
+            attempts: job.attempts,
+            received_at,
+            possible_repeat: job.reached && job.attempts > 1,
+        }
+    }
+}
+
+impl Moment {
+    fn of(line: TimelineLine) -> Self {
+        Self {
+            seq: line.seq,
+            at: line.at.micros(),
+            text_key: line.text_key,
+            refs: line.refs,
+        }
+    }
+}

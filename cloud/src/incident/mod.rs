@@ -1,0 +1,425 @@
+//! The case people work on: one open case per centre and hazard (D7).
+//!
+//! Owns what a case knows ([`Case`]), what can happen to it ([`Entry`]) and how the one follows from
+//! the other ([`Case::apply`]). What shall happen is for `decide`; keeping it is for `journal` and
+//! `store`. Never reads a clock and never forgets: closing needs a named human.
+
+pub mod decide;
+pub mod entry;
+pub mod journal;
+#[cfg(test)]
+mod journal_v1;
+pub mod report;
+pub mod store;
+pub mod timeline;
+
+use domain::event::State;
+use domain::id::{CentreId, IncidentId, PersonId, PointKey, ZoneId};
+use domain::kind::{Hazard, Kind, Severity};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::dispatch::job::Job;
+use crate::dispatch::plan::Plan;
+use crate::dispatch::{Agency, Purpose};
+pub use entry::{Cause, Confirmation, Entry, Fact, Numbers, Repeat, Trouble, Withheld};
+
+/// All that is known of a case. Rebuilt from its entries it is the same, to the field.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Case {
+    /// Its name.
+    pub id: IncidentId,
+    /// Where.
+    pub centre: CentreId,
+    /// What threatens people.
+    pub hazard: Hazard,
+    /// Entries taken; rises with each change.
+    pub version: u64,
+    /// When the first report was committed.
+    pub opened_at: Timestamp,
+    /// The case before it of the same hazard, if that closed a short while ago.
+    pub linked_to: Option<IncidentId>,
+    /// Who has it in hand.
+    pub handling: Handling,
+    /// How urgent: only ever rises while the case lives.
+    pub priority: Priority,
+    /// Why it is believed, if it is.
+    pub confirmation: Option<Confirmation>,
+    /// A person's proposal to close as false alarm, waiting for a second one.
+    pub proposal: Option<Proposal>,
+    /// The points concerned, in the order they joined.
+    pub lines: Vec<Line>,
+    /// The plan as it stood at opening.
+    pub plan: Plan,
+    /// Agencies the plan calls for and no receiver was there for.
+    pub missing: Vec<Agency>,
+    /// Every request made, in order.
+    pub jobs: Vec<Job>,
+}
+
+/// Who has a case in hand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Handling {
+    /// Nobody: it rings.
+    Open {
+        /// Ringing since.
+        since: Timestamp,
+        /// Rings louder from then.
+        escalate_at: Timestamp,
+        /// How often it has become louder.
+        level: u32,
+    },
+    /// A named human of ours.
+    Acknowledged {
+        /// Who.
+        by: PersonId,
+        /// When.
+        at: Timestamp,
+        /// If it is not closed by then it rings again.
+        review_at: Timestamp,
+    },
+    /// Done. Final: a new alarm opens a linked case.
+    Closed {
+        /// Who closed it.
+        by: PersonId,
+        /// Who agreed, where two are needed.
+        second: Option<PersonId>,
+        /// When.
+        at: Timestamp,
+        /// Why. What the person wrote is in the journal's erasable body only (D9).
+        cause: Cause,
+    },
+}
+
+impl Handling {
+    /// The word in the store and on the wire.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+/// How urgent a case is (table of D7); 1 before 4.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Priority(pub u8);
+
+impl Priority {
+    /// A life may hang on it now.
+    pub const P1: Self = Self(1);
+    /// It may become that.
+    pub const P2: Self = Self(2);
+    /// A fault.
+    pub const P3: Self = Self(3);
+    /// Information and tests.
+    pub const P4: Self = Self(4);
+}
+
+/// A first person's word that an alarm was false.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Whose.
+    pub by: PersonId,
+    /// When. Void after [`decide::SECOND_PERSON_WITHIN`].
+    pub at: Timestamp,
+}
+
+/// One point, or one trouble without a point, within a case.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// The point; none for troubles of the box or the line.
+    pub source: Option<PointKey>,
+    /// Its zone.
+    pub zone: Option<ZoneId>,
+    /// Its zone number at a receiver; 0 = not enrolled.
+    pub number: u16,
+    /// The worst it said.
+    pub kind: Kind,
+    /// The worst severity it said.
+    pub severity: Severity,
+    /// First activation, by the box.
+    pub first_at: Timestamp,
+    /// Last activation, by the box.
+    pub last_at: Timestamp,
+    /// When it happened, by the cloud's clock, for a receiver.
+    pub occurred_at: Timestamp,
+    /// Activations so far.
+    pub activations: u64,
+    /// Raised or cleared; a press is over at once.
+    pub state: State,
+    /// A press, not a level.
+    pub momentary: bool,
+    /// A human of ours has looked since the last activation.
+    pub acknowledged: bool,
+    /// Why it may not call an agency by itself; none once it may.
+    pub withheld: Option<Withheld>,
+    /// Since when it may call an agency by itself.
+    pub live_since: Option<Timestamp>,
+}
+
+impl Case {
+    /// The line of a point, or of a trouble without one.
+    #[must_use]
+    pub fn line_of(&self, source: Option<&PointKey>, kind: Kind) -> Option<usize> {
+        self.lines.iter().position(|line| match &line.source {
+            Some(known) => Some(known) == source,
+            None => source.is_none() && line.kind == kind,
+        })
+    }
+
+    /// Whether people may still act on it.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        match self.handling {
+            Handling::Closed { .. } => true,
+            Handling::Open { .. } | Handling::Acknowledged { .. } => false,
+        }
+    }
+
+    /// Whether it belongs on the board: not closed, or closed with a cancel that did not get through
+    /// and that nobody has telephoned.
+    #[must_use]
+    pub fn on_board(&self) -> bool {
+        let cancel_lost = |job: &Job| job.purpose == Purpose::Cancel && job.in_trouble();
+        !self.is_closed() || self.jobs.iter().any(cancel_lost)
+    }
+
+    /// A case from its first entry; none if that is no opening.
+    #[must_use]
+    pub fn begin(first: &Entry) -> Option<Self> {
+        let Entry::Opened {
+            incident,
+            centre,
+            hazard,
+            linked_to,
+            plan,
+            at,
+            escalate_at,
+        } = first
+        else {
+            return None;
+        };
+        Some(Self {
+            id: *incident,
+            centre: *centre,
+            hazard: *hazard,
+            version: 1,
+            opened_at: *at,
+            linked_to: *linked_to,
+            handling: Handling::Open {
+                since: *at,
+                escalate_at: *escalate_at,
+                level: 0,
+            },
+            priority: Priority::P4,
+            confirmation: None,
+            proposal: None,
+            lines: Vec::new(),
+            plan: plan.clone(),
+            missing: Vec::new(),
+            jobs: Vec::new(),
+        })
+    }
+
+    /// A case from all its entries; none if they do not begin with an opening.
+    #[must_use]
+    pub fn rebuild<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
+        let mut entries = entries.into_iter();
+        let mut case = Self::begin(entries.next()?)?;
+        entries.for_each(|entry| case.apply(entry));
+        Some(case)
+    }
+
+    /// Takes one entry into account. Knows no rule: those were applied when the entry was made.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.version += 1;
+        match entry {
+            Entry::Opened { .. }
+            | Entry::Repeated { .. }
+            | Entry::Told { .. }
+            | Entry::Noted { .. } => {}
+            Entry::Raised {
+                fact,
+                at,
+                escalate_at,
+            } => {
+                self.raise(fact, *at);
+                self.ring(*at, *escalate_at);
+                self.proposal = None;
+            }
+            Entry::Restored { fact } => self.restore(fact),
+            Entry::Confirmed { how, .. } => self.confirmation = Some(*how),
+            Entry::Acknowledged { by, at, review_at } => {
+                self.lines
+                    .iter_mut()
+                    .for_each(|line| line.acknowledged = true);
+                self.handling = Handling::Acknowledged {
+                    by: *by,
+                    at: *at,
+                    review_at: *review_at,
+                };
+            }
+            Entry::ReviewDue { at, escalate_at } => self.ring(*at, *escalate_at),
+            Entry::Escalated { level, escalate_at } => self.escalate(*level, *escalate_at),
+            Entry::CloseProposed { by, at, .. } => {
+                self.proposal = Some(Proposal { by: *by, at: *at });
+            }
+            Entry::Closed {
+                by,
+                second,
+                at,
+                cause,
+                ..
+            } => {
+                self.proposal = None;
+                self.handling = Handling::Closed {
+                    by: *by,
+                    second: *second,
+                    at: *at,
+                    cause: *cause,
+                };
+            }
+            Entry::Ordered { job } => self.jobs.push(job.clone()),
+            Entry::Dispatch { dispatch, step } => {
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.id == *dispatch) {
+                    job.apply(step);
+                }
+            }
+            Entry::Troubled {
+                trouble,
+                at,
+                escalate_at,
+            } => {
+                if let Trouble::NoReceiver { agency } = trouble {
+                    self.missing.push(*agency);
+                }
+                self.ring(*at, *escalate_at);
+            }
+        }
+        self.priority = self.priority.min(self.present_priority());
+    }
+
+    /// The case after further entries.
+    #[must_use]
+    pub fn after(&self, entries: &[Entry]) -> Self {
+        let mut after = self.clone();
+        entries.iter().for_each(|entry| after.apply(entry));
+        after
+    }
+
+    /// Rings, if somebody had it in hand; what rings already goes on as it was.
+    fn ring(&mut self, at: Timestamp, escalate_at: Timestamp) {
+        match self.handling {
+            Handling::Acknowledged { .. } => {
+                self.handling = Handling::Open {
+                    since: at,
+                    escalate_at,
+                    level: 0,
+                };
+            }
+            Handling::Open { .. } | Handling::Closed { .. } => {}
+        }
+    }
+
+    fn escalate(&mut self, to: u32, next: Timestamp) {
+        match &mut self.handling {
+            Handling::Open {
+                escalate_at, level, ..
+            } => {
+                *escalate_at = next;
+                *level = to;
+            }
+            Handling::Acknowledged { .. } | Handling::Closed { .. } => {}
+        }
+    }
+
+    fn raise(&mut self, fact: &Fact, at: Timestamp) {
+        let live_since = fact.withheld.is_none().then_some(at);
+        let state = if fact.momentary {
+            State::Cleared
+        } else {
+            State::Raised
+        };
+        let known = self.line_of(fact.source.as_ref(), fact.kind);
+        let Some(line) = known.and_then(|i| self.lines.get_mut(i)) else {
+            self.lines.push(Line {
+                source: fact.source.clone(),
+                zone: fact.zone.clone(),
+                number: fact.number,
+                kind: fact.kind,
+                severity: fact.severity,
+                first_at: fact.received_at,
+                last_at: fact.received_at,
+                occurred_at: fact.occurred_at,
+                activations: fact.count,
+                state,
+                momentary: fact.momentary,
+                acknowledged: false,
+                withheld: fact.withheld,
+                live_since,
+            });
+            return;
+        };
+        if fact.severity > line.severity {
+            (line.kind, line.severity) = (fact.kind, fact.severity);
+        }
+        line.last_at = fact.received_at;
+        line.occurred_at = fact.occurred_at;
+        line.activations = line.activations.saturating_add(fact.count);
+        line.state = state;
+        line.acknowledged = false;
+        line.withheld = line.withheld.zip(fact.withheld).map(|(a, b)| a.max(b));
+        line.live_since = line.live_since.or(live_since);
+    }
+
+    fn restore(&mut self, fact: &Fact) {
+        let known = self.line_of(fact.source.as_ref(), fact.kind);
+        if let Some(line) = known.and_then(|i| self.lines.get_mut(i)) {
+            line.state = State::Cleared;
+        }
+    }
+
+    /// The table of D7, for what is known now.
+    fn present_priority(&self) -> Priority {
+        if !self.missing.is_empty() || self.jobs.iter().any(Job::in_trouble) {
+            return Priority::P1;
+        }
+        let of_lines = self.lines.iter().map(|line| line.priority(self.hazard));
+        let unconfirmed = of_lines.min().unwrap_or(Priority::P4);
+        match self.hazard {
+            Hazard::Technical => unconfirmed,
+            Hazard::Panic | Hazard::Fire | Hazard::Intrusion | Hazard::MissingChild => {
+                if self.confirmation.is_some() {
+                    Priority::P1
+                } else {
+                    unconfirmed
+                }
+            }
+        }
+    }
+}
+
+impl Line {
+    /// What the line alone makes of its case, before anything confirmed it.
+    fn priority(&self, hazard: Hazard) -> Priority {
+        match (hazard, self.withheld) {
+            (Hazard::Technical, _) => self.technical_priority(),
+            (_, Some(Withheld::Test)) => Priority::P4,
+            (_, Some(Withheld::Unverified)) => Priority::P2,
+            (_, Some(Withheld::Old)) | (Hazard::Panic | Hazard::MissingChild, _) => Priority::P1,
+            (Hazard::Fire | Hazard::Intrusion, Some(Withheld::NotCritical) | None) => Priority::P2,
+        }
+    }
+
+    /// The path lost, unreadable life safety and a hole in it before other faults.
+    fn technical_priority(&self) -> Priority {
+        let grave = matches!(self.kind, Kind::AlarmUnreadable | Kind::BridgeOffline)
+            || self.kind == Kind::GatewayGap && self.severity >= Severity::High;
+        if grave { Priority::P2 } else { Priority::P3 }
+    }
+}

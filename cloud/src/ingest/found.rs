@@ -1,0 +1,320 @@
+//! What records and numbers tell cases: reports of points, and the troubles the cloud finds in a box's
+//! records by itself.
+
+use std::collections::BTreeMap;
+
+use ambient::{Entropy, NoEntropy};
+use domain::config::Enrolment;
+use domain::event::{Detail, Event};
+use domain::id::{EpochId, EventId, PointKey};
+use domain::kind::{Kind, Lane, Severity};
+use domain::time::Timestamp;
+use domain::wire::Cause;
+use uuid::Uuid;
+
+use super::arrived::{Arrived, Reading};
+use super::keep::{Kept, Place, is_tombstone};
+use super::{BoxIdentity, IngestError};
+use crate::access::Scope;
+use crate::column::number;
+use crate::db::{DbError, Tx};
+use crate::incident::decide::{Effect, Report};
+use crate::incident::entry::Numbers;
+use crate::incident::report::{Arrival, Point, fold, nature_of, report, trouble};
+use crate::sql;
+
+/// A report and the number of the record it was read from, if the entry is to chain it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    /// For the engine.
+    pub report: Report,
+    /// The record's number.
+    pub record: Option<u64>,
+}
+
+/// Whether a record may change a case or a point's alarm, so that it goes by the engine.
+#[must_use]
+pub fn concerns_cases(record: &Arrived) -> bool {
+    match &record.reading {
+        Reading::Event(event) => {
+            event.kind.hazard().is_some()
+                || matches!(event.kind, Kind::BridgeOnline)
+                || event.kind.lane() == Lane::LifeSafety
+        }
+        Reading::Tombstone(tombstone) => tombstone.cause == Cause::Damaged,
+        Reading::Foreign(_) => true,
+        Reading::Unknown(_) => false,
+    }
+}
+
+/// Everything that new records tell cases, in their order.
+///
+/// # Errors
+/// When the store fails, a row cannot be read or there is no randomness.
+pub async fn find(
+    tx: &mut Tx,
+    scope: &Scope,
+    place: &Place,
+    arrived: &[Arrived],
+    kept: &Kept,
+    now: Timestamp,
+    entropy: &Entropy,
+) -> Result<Vec<Found>, IngestError> {
+    let mut found = Vec::new();
+    let mut foreign_told = false;
+    let new = kept.fresh.iter().map(|at| (*at, false));
+    let mut new: Vec<_> = new.chain(kept.forks.iter().map(|at| (*at, true))).collect();
+    new.sort_unstable();
+    for (at, forked) in new {
+        let Some(record) = arrived.get(at) else {
+            continue;
+        };
+        let numbers = numbers(place, record.seq, record.to_seq);
+        let digest = (!forked).then(|| record.digest());
+        let tell = |kind, severity| -> Result<Found, IngestError> {
+            let event = EventId::at(now, entropy.bytes()?);
+            Ok(Found {
+                report: trouble(event, kind, severity, numbers, digest, now),
+                record: digest.map(|_| record.seq),
+            })
+        };
+        match &record.reading {
+            Reading::Event(event) => {
+                let arrival = Arrival {
+                    event,
+                    age: record.age,
+                    numbers,
+                    record: digest,
+                };
+                let report = of_event(tx, scope, &arrival, now).await?;
+                if report.effect() != Effect::Nothing {
+                    let record = digest.map(|_| record.seq);
+                    found.push(Found { report, record });
+                }
+            }
+            Reading::Tombstone(tombstone) => match tombstone.cause {
+                Cause::Damaged => found.push(tell(Kind::GatewayGap, Severity::High)?),
+                Cause::Shed => {}
+            },
+            Reading::Unknown(_) if place.lane == Lane::LifeSafety => {
+                found.push(tell(Kind::AlarmUnreadable, Severity::Critical)?);
+            }
+            Reading::Unknown(_) => {
+                tracing::warn!(gateway = %place.from.gateway, seq = record.seq, "record not understood");
+            }
+            // One line is enough outside life safety: a box set up for another centre says
+            // everything wrong.
+            Reading::Foreign(_) if foreign_told && place.lane != Lane::LifeSafety => {}
+            Reading::Foreign(_) => {
+                foreign_told = true;
+                found.push(tell(Kind::AlarmUnreadable, Severity::Critical)?);
+            }
+        }
+        if forked && !is_tombstone(tx, scope, place, record.seq).await? {
+            found.push(tell(Kind::GatewayFork, Severity::High)?);
+        }
+    }
+    for (from, to) in &kept.holes {
+        found.push(gap(numbers(place, *from, *to), now, entropy)?);
+    }
+    Ok(found)
+}
+
+fn numbers(place: &Place, from: u64, to: u64) -> Numbers {
+    Numbers {
+        gateway: place.from.gateway,
+        epoch: place.epoch,
+        lane: place.lane,
+        from,
+        to,
+    }
+}
+
+/// A hole: grave in life safety, a fault elsewhere.
+fn gap(numbers: Numbers, now: Timestamp, entropy: &Entropy) -> Result<Found, NoEntropy> {
+    let severity = match numbers.lane {
+        Lane::LifeSafety => Severity::High,
+        Lane::Supervisory | Lane::Telemetry => Severity::Medium,
+    };
+    let event = EventId::at(now, entropy.bytes()?);
+    Ok(Found {
+        report: trouble(event, Kind::GatewayGap, severity, numbers, None, now),
+        record: None,
+    })
+}
+
+/// The report of an event; its point's state is folded on the way.
+async fn of_event(
+    tx: &mut Tx,
+    scope: &Scope,
+    arrival: &Arrival<'_>,
+    now: Timestamp,
+) -> Result<Report, DbError> {
+    let Some(key) = &arrival.event.source else {
+        return Ok(report(arrival, None, None, now));
+    };
+    let enrolment = enrolment_of(tx, scope, key).await?;
+    let point = point_of(tx, scope, key).await?;
+    let nature = nature_of(enrolment.as_ref(), arrival.event.kind);
+    if let Some(folded) = fold(point.as_ref(), nature, arrival) {
+        save_point(tx, scope, key, &folded).await?;
+    }
+    Ok(report(arrival, enrolment.as_ref(), point.as_ref(), now))
+}
+
+async fn enrolment_of(
+    tx: &mut Tx,
+    scope: &Scope,
+    key: &PointKey,
+) -> Result<Option<Enrolment>, DbError> {
+    let row = sql!(
+        tx,
+        fetch_optional as (String,),
+        "select body from enrolment where centre = $1 and device = $2 and point = $3",
+        scope.own_centre(),
+        key.device.as_str(),
+        key.point.as_str()
+    )?;
+    row.map(|(body,)| serde_json::from_str(&body))
+        .transpose()
+        .map_err(DbError::corrupt("enrolment.body"))
+}
+
+async fn point_of(tx: &mut Tx, scope: &Scope, key: &PointKey) -> Result<Option<Point>, DbError> {
+    let row = sql!(
+        tx,
+        fetch_optional as (String,),
+        "select body from alarm where centre = $1 and device = $2 and point = $3",
+        scope.own_centre(),
+        key.device.as_str(),
+        key.point.as_str()
+    )?;
+    row.map(|(body,)| serde_json::from_str(&body))
+        .transpose()
+        .map_err(DbError::corrupt("alarm.body"))
+}
+
+async fn save_point(
+    tx: &mut Tx,
+    scope: &Scope,
+    key: &PointKey,
+    point: &Point,
+) -> Result<(), DbError> {
+    let body = serde_json::to_string(point).map_err(DbError::corrupt("alarm.body"))?;
+    sql!(
+        tx,
+        execute,
+        "insert into alarm (centre, device, point, body, version) values ($1, $2, $3, $4, 1)
+         on conflict (centre, device, point) do update set body = excluded.body,
+           version = alarm.version + 1",
+        scope.own_centre(),
+        key.device.as_str(),
+        key.point.as_str(),
+        body.as_str()
+    )?;
+    Ok(())
+}
+
+/// Notes how far the epoch before went, as the first record of a lane says (D4).
+///
+/// # Errors
+/// When the store fails.
+pub async fn expect_ends(
+    tx: &mut Tx,
+    scope: &Scope,
+    place: &Place,
+    events: &[&Event],
+) -> Result<(), DbError> {
+    for event in events {
+        let Detail::Started {
+            previous: Some(previous),
+            ..
+        } = &event.detail
+        else {
+            continue;
+        };
+        sql!(
+            tx,
+            execute,
+            "insert into lane_progress
+             (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
+             values ($1, $2, $3, $4, 0, '[]', $5)
+             on conflict (centre, gateway, epoch, lane) do update
+               set expected_seq = excluded.expected_seq",
+            scope.own_centre(),
+            place.from.gateway.0,
+            previous.epoch.0,
+            place.lane.as_str(),
+            number(previous.last_seq)
+        )?;
+    }
+    Ok(())
+}
+
+/// Ends of old epochs that the box no longer drains and that never came; each is told once.
+///
+/// # Errors
+/// When the store fails or a row cannot be read.
+pub async fn lost_ends(
+    tx: &mut Tx,
+    scope: &Scope,
+    from: &BoxIdentity,
+    draining: &[EpochId],
+) -> Result<Vec<Numbers>, DbError> {
+    let rows = sql!(
+        tx,
+        fetch_all as (Uuid, String, i64),
+        "select epoch, lane, expected_seq from lane_progress
+         where centre = $1 and gateway = $2 and expected_seq > through_seq order by epoch, lane",
+        scope.own_centre(),
+        from.gateway.0
+    )?;
+    let mut ends = BTreeMap::new();
+    for (epoch, lane, expected) in rows {
+        let epoch = EpochId(epoch);
+        if draining.contains(&epoch) {
+            continue;
+        }
+        let place = Place {
+            from: *from,
+            epoch,
+            lane: lane
+                .parse()
+                .map_err(DbError::corrupt("lane_progress.lane"))?,
+        };
+        let expected =
+            u64::try_from(expected).map_err(DbError::corrupt("lane_progress.expected_seq"))?;
+        let highest = super::keep::held(tx, scope, &place).await?.highest();
+        if highest < expected {
+            ends.insert(
+                (epoch, lane.clone()),
+                numbers(&place, highest + 1, expected),
+            );
+        }
+        sql!(
+            tx,
+            execute,
+            "update lane_progress set expected_seq = 0
+             where centre = $1 and gateway = $2 and epoch = $3 and lane = $4",
+            scope.own_centre(),
+            from.gateway.0,
+            epoch.0,
+            lane.as_str()
+        )?;
+    }
+    Ok(ends.into_values().collect())
+}
+
+/// The reports of lost ends.
+///
+/// # Errors
+/// When there is no randomness.
+pub fn of_ends(
+    ends: &[Numbers],
+    now: Timestamp,
+    entropy: &Entropy,
+) -> Result<Vec<Report>, NoEntropy> {
+    ends.iter()
+        .map(|end| gap(*end, now, entropy).map(|found| found.report))
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! `antuo-cloud provision`: the identity of a box, made here and carried to it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ambient::Clock;
+use domain::id::GatewayId;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use uuid::Uuid;
+
+use crate::config::{Addresses, Config};
+use crate::db::{Db, DbError, Urgency};
+use crate::keys::{Authority, Issued, KeyError, SigningKey, first_name_of, make_folder, write_new};
+use crate::sql;
+
+/// What to make.
+pub struct Provision {
+    /// The box.
+    pub gateway: GatewayId,
+    /// Its folder; made if absent.
+    pub out: PathBuf,
+    /// Where its MQTT server listens.
+    pub mqtt: SocketAddr,
+    /// Where its status page listens.
+    pub status: SocketAddr,
+}
+
+/// Why no identity was made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// No such box.
+    #[error("gateway {0} is not known: import it with its centre first")]
+    UnknownGateway(GatewayId),
+    /// The folder has an identity.
+    #[error("{0} exists already: a box keeps its key; give another folder for a new one")]
+    Exists(PathBuf),
+    /// Keys or files cannot be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's complaint.
+        source: std::io::Error,
+    },
+    /// The listener's certificate names nothing.
+    #[error("{0} names no host: boxes could not check whom they speak to")]
+    NoName(PathBuf),
+    /// The store failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Makes a key pair and certificate, writes them for the box, and lets the key in. Keys it had
+/// before stay good until they are revoked.
+///
+/// # Errors
+/// When the box is unknown, has an identity there, or a file cannot be made.
+pub async fn provision(
+    db: &Db,
+    config: &Config,
+    clock: &Clock,
+    what: &Provision,
+) -> Result<(), ProvisionError> {
+    let identity = what.out.join("identity");
+    if identity.exists() {
+        return Err(ProvisionError::Exists(identity));
+    }
+    let authority = Authority::read(&config.keys.ca, &config.keys.ca_key)?;
+    let signing = SigningKey::read(&config.keys.config_signing)?;
+    let issued = authority
+        .issue_gateway(what.gateway)
+        .map_err(KeyError::from)?;
+    let server_name = server_name(&config.keys.boxes_certificate)?;
+    let mut write = db.write(Urgency::Other).await?;
+    let tx = write.tx();
+    let row = sql!(
+        tx,
+        fetch_optional as (Uuid,),
+        "select centre from gateway where id = $1",
+        what.gateway.0
+    )
+    .map_err(DbError::from)?;
+    let (centre,) = row.ok_or(ProvisionError::UnknownGateway(what.gateway))?;
+    sql!(
+        tx,
+        execute,
+        "update gateway_key set state = 'previous' where gateway = $1 and state = 'active'",
+        what.gateway.0
+    )
+    .map_err(DbError::from)?;
+    sql!(
+        tx,
+        execute,
+        "insert into gateway_key (fingerprint, centre, gateway, state, issued_at)
+         values ($1, $2, $3, 'active', $4)",
+        issued.fingerprint.0.to_vec(),
+        centre,
+        what.gateway.0,
+        clock.now().micros()
+    )
+    .map_err(DbError::from)?;
+    write_identity(&identity, config, &issued, &signing)?;
+    write_settings(what, config, &server_name)?;
+    write.commit().await?;
+    Ok(())
+}
+
+fn server_name(certificate: &Path) -> Result<String, ProvisionError> {
+    let certificate_der =
+        CertificateDer::from_pem_file(certificate).map_err(|_| KeyError::Unreadable {
+            path: certificate.to_owned(),
+            wanted: "a certificate (PEM)",
+        })?;
+    let name = first_name_of(&certificate_der);
+    name.ok_or_else(|| ProvisionError::NoName(certificate.to_owned()))
+}
+
+fn write_identity(
+    identity: &Path,
+    config: &Config,
+    issued: &Issued,
+    signing: &SigningKey,
+) -> Result<(), ProvisionError> {
+    let ca = fs::read(&config.keys.ca).map_err(|source| KeyError::Read {
+        path: config.keys.ca.clone(),
+        source,
+    })?;
+    make_folder(identity)?;
+    let public = signing.public_text() + "\n";
+    for (name, bytes) in [
+        ("box.key", issued.key_pem.as_bytes()),
+        ("box.pem", issued.certificate_pem.as_bytes()),
+        ("ca.pem", &ca),
+        ("config-signing.pub", public.as_bytes()),
+    ] {
+        write_new(&identity.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Settings of the box, unless it has some.
+fn write_settings(
+    what: &Provision,
+    config: &Config,
+    server_name: &str,
+) -> Result<(), ProvisionError> {
+    let path = what.out.join("gateway.toml");
+    if path.exists() {
+        return Ok(());
+    }
+    // A port chosen by the system is known only while `serve` runs.
+    let running = Addresses::read(&config.dir).map(|addresses| addresses.boxes);
+    let text = format!(
+        r#"data_dir = "."
+
+[cloud]
+address = "{cloud}"
+server_name = "{server_name}"
+identity = "identity"
+
+[mqtt]
+listen = ["{mqtt}"]
+
+[status]
+listen = "{status}"
+"#,
+        cloud = running.unwrap_or(config.boxes),
+        mqtt = what.mqtt,
+        status = what.status,
+    );
+    fs::write(&path, text).map_err(|source| ProvisionError::Write { path, source })
+}

@@ -1,0 +1,392 @@
+//! The two listeners: browsers (plain on loopback, or TLS) and boxes (mutual TLS).
+//!
+//! Owns handshakes and their limits and tells handlers by which key a peer came. Never decides
+//! whether that key is still good: the row does, not the certificate's dates (D10).
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use domain::digest::Sha256;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::Certificate;
+use crate::keys::{KeyError, KeyFiles, fingerprint_of};
+use crate::metrics::{Counted, Metrics};
+
+/// Longest handshake; a slower peer is cut.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Connections of one listener, handshakes included; at it further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 8_192;
+/// Accepted connections waiting for the server loop; at it handshakes wait.
+const ARRIVALS: usize = 64;
+/// Pause after the system refused to accept (out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Where from.
+    pub address: SocketAddr,
+    /// Digest of the public key it proved to hold, on the boxes' listener.
+    pub key: Option<Sha256>,
+}
+
+impl Connected<IncomingStream<'_, Listening>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listening>) -> Self {
+        *stream.remote_addr()
+    }
+}
+
+/// An open listener for [`axum::serve`].
+pub struct Listening {
+    address: SocketAddr,
+    arrivals: mpsc::Receiver<(Socket, Peer)>,
+    task: AbortHandle,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Why a listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// The system's complaint.
+        source: io::Error,
+    },
+    /// A certificate or key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Certificate and key do not go together.
+    #[error("certificate and key cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Listening {
+    /// For browsers: TLS with a certificate, plain without.
+    ///
+    /// # Errors
+    /// When the address or the certificate cannot be used.
+    pub async fn for_browsers(
+        address: SocketAddr,
+        certificate: Option<&Certificate>,
+        metrics: Metrics,
+    ) -> Result<Self, ListenError> {
+        let acceptor = match certificate {
+            Some(certificate) => {
+                let (chain, key) = pair(&certificate.chain, &certificate.key)?;
+                let config = ServerConfig::builder()
+                    .with_no_client_auth()
+                    .with_single_cert(chain, key)?;
+                Some(acceptor(config))
+            }
+            None => None,
+        };
+        Self::open(address, acceptor, metrics).await
+    }
+
+    /// For boxes: only a peer whose certificate our CA signed gets through.
+    ///
+    /// # Errors
+    /// When the address or a key file cannot be used.
+    pub async fn for_boxes(
+        address: SocketAddr,
+        files: &KeyFiles,
+        metrics: Metrics,
+    ) -> Result<Self, ListenError> {
+        let (chain, key) = pair(&files.boxes_certificate, &files.boxes_key)?;
+        let config = ServerConfig::builder()
+            .with_client_cert_verifier(Arc::new(OurBoxes::new(&files.ca)?))
+            .with_single_cert(chain, key)?;
+        Self::open(address, Some(acceptor(config)), metrics).await
+    }
+
+    async fn open(
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        metrics: Metrics,
+    ) -> Result<Self, ListenError> {
+        let bind = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bind
+            .await
+            .map_err(|source| ListenError::Bind { address, source })?;
+        let (arrived, arrivals) = mpsc::channel(ARRIVALS);
+        let task = tokio::spawn(accept(listener, tls, arrived, metrics)).abort_handle();
+        Ok(Self {
+            address,
+            arrivals,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Listener for Listening {
+    type Io = Socket;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Socket, Peer) {
+        match self.arrivals.recv().await {
+            Some(arrival) => arrival,
+            // The accepting task ends only with us.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer {
+            address: self.address,
+            key: None,
+        })
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    arrived: mpsc::Sender<(Socket, Peer)>,
+    metrics: Metrics,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a peer went away at once");
+            continue;
+        }
+        let (tls, arrived, metrics) = (tls.clone(), arrived.clone(), metrics.clone());
+        tokio::spawn(async move {
+            if let Some((transport, key)) = handshake(stream, address, tls, &metrics).await {
+                let socket = Socket {
+                    transport,
+                    _place: place,
+                };
+                let _ = arrived.send((socket, Peer { address, key })).await;
+            }
+        });
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    metrics: &Metrics,
+) -> Option<(Transport, Option<Sha256>)> {
+    let Some(tls) = tls else {
+        return Some((Transport::Plain(stream), None));
+    };
+    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates();
+            let key = certificates.and_then(|chain| fingerprint_of(chain.first()?));
+            Some((Transport::Tls(Box::new(stream)), key))
+        }
+        Ok(Err(error)) => {
+            let counted = named(&error);
+            metrics.count(counted);
+            tracing::info!(peer = %address, refused = ?counted, %error, "handshake refused");
+            None
+        }
+        Err(_) => {
+            metrics.count(Counted::BrokenHandshake);
+            tracing::info!(peer = %address, "handshake took too long");
+            None
+        }
+    }
+}
+
+fn named(error: &io::Error) -> Counted {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    let bad_key = inner.is_some_and(|error| {
+        *error == rustls::Error::NoCertificatesPresented
+            || matches!(error, rustls::Error::InvalidCertificate(_))
+    });
+    if bad_key {
+        Counted::BadClientKey
+    } else {
+        Counted::BrokenHandshake
+    }
+}
+
+fn acceptor(mut config: ServerConfig) -> TlsAcceptor {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn pair(chain: &Path, key: &Path) -> Result<Pair, KeyError> {
+    let unreadable = |path: &Path, wanted| KeyError::Unreadable {
+        path: path.to_owned(),
+        wanted,
+    };
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|_| unreadable(chain, "a certificate chain (PEM)"))?;
+    let key_der =
+        PrivateKeyDer::from_pem_file(key).map_err(|_| unreadable(key, "a private key (PEM)"))?;
+    Ok((certificates, key_der))
+}
+
+/// Lets in whoever our CA signed for, whatever the date.
+#[derive(Debug)]
+struct OurBoxes(Arc<dyn ClientCertVerifier>);
+
+impl OurBoxes {
+    fn new(ca: &Path) -> Result<Self, KeyError> {
+        let unreadable = || KeyError::Unreadable {
+            path: ca.to_owned(),
+            wanted: "a CA certificate (PEM)",
+        };
+        let certificate = CertificateDer::from_pem_file(ca).map_err(|_| unreadable())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).map_err(|_| unreadable())?;
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build();
+        Ok(Self(verifier.map_err(|_| unreadable())?))
+    }
+}
+
+impl ClientCertVerifier for OurBoxes {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    /// Checks as of the certificate's own first day, so that no clock can shut a box out.
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let bad = || rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        let (_, parsed) = x509_parser::parse_x509_certificate(end_entity).map_err(|_| bad())?;
+        let first = parsed.validity().not_before.timestamp();
+        let first = u64::try_from(first).map_err(|_| bad())?;
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(first));
+        self.0.verify_client_cert(end_entity, intermediates, then)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// A connection and its place among those of the listener.
+pub struct Socket {
+    transport: Transport,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Runs the same call on either transport.
+macro_rules! on_either {
+    ($socket:expr, $io:ident => $call:expr) => {
+        match &mut $socket.get_mut().transport {
+            Transport::Plain(stream) => {
+                let $io = Pin::new(stream);
+                $call
+            }
+            Transport::Tls(stream) => {
+                let $io = Pin::new(stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_either!(self, io => io.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_either!(self, io => io.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_either!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_either!(self, io => io.poll_shutdown(cx))
+    }
+}

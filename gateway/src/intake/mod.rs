@@ -1,0 +1,178 @@
+//! The intake: each publish goes through the site into the store, and only then is acknowledged.
+//!
+//! The one task that owns the site. One group is with the writer at a time, so what the site believes is at
+//! most one commit ahead of the disk; when that commit fails, the site is made anew from the store, and an
+//! uncommitted press is never taken for a repeat. Never decides what a message means.
+
+mod begin;
+mod configure;
+mod group;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::future::{pending, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambient::Entropy;
+use domain::config::Config;
+use domain::id::GatewayId;
+use domain::wire::SignedConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use crate::broker::{Access, Publish};
+use crate::clock::BoxClock;
+use crate::gauges::Gauges;
+use crate::seal::BoxKey;
+use crate::site::{Mark, Site};
+use crate::store::row::SealedConfig;
+use crate::store::{Previous, Reader, Standing, Store};
+use queue::Queue;
+
+/// Publishes taken from the MQTT server at once.
+const TAKEN: usize = 256;
+/// Pause before something that the store refused is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the intake works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything goes.
+    pub store: Store,
+    /// Where the site's state is read after a failure.
+    pub reader: Reader,
+    /// The time of every step.
+    pub clock: BoxClock,
+    /// Ids are made with it.
+    pub entropy: Entropy,
+    /// Counts.
+    pub gauges: Arc<Gauges>,
+    /// The box.
+    pub gateway: GatewayId,
+    /// The key that signs Configs.
+    pub config_signing: [u8; 32],
+    /// The key that seals them.
+    pub box_key: BoxKey,
+    /// Who may speak on the MQTT server.
+    pub access: watch::Sender<Arc<Access>>,
+    /// The Config version in force; 0 = none.
+    pub version: watch::Sender<u64>,
+}
+
+/// What the intake hears.
+#[derive(Debug)]
+pub struct Ears {
+    /// Publishes; their end is the end of the intake.
+    pub publishes: mpsc::Receiver<Publish>,
+    /// Configs from the cloud.
+    pub configs: mpsc::Receiver<SignedConfig>,
+    /// What is wrong with the store.
+    pub standing: watch::Receiver<Standing>,
+}
+
+/// See the module's head.
+pub struct Intake {
+    parts: Parts,
+    config: Option<Arc<Config>>,
+    /// None without a Config, and after a failed commit until the store is read again.
+    site: Option<Site>,
+    /// The epoch's first records are still to be written.
+    unstarted: Option<Option<Previous>>,
+    /// A Config that could not be committed.
+    unapplied: Option<SignedConfig>,
+    /// What was recorded of the store's standing.
+    told: Standing,
+    queue: Queue<Publish>,
+}
+
+impl Intake {
+    /// An intake on what the store kept: the newest Config that opens, and the site's state.
+    #[must_use]
+    pub fn new(
+        parts: Parts,
+        configs: &[SealedConfig],
+        marks: Vec<Mark>,
+        previous: Option<Previous>,
+    ) -> Self {
+        let mut intake = Self {
+            parts,
+            config: None,
+            site: None,
+            unstarted: Some(previous),
+            unapplied: None,
+            told: Standing::default(),
+            queue: Queue::default(),
+        };
+        intake.restore(configs, marks);
+        intake
+    }
+
+    /// Writes the first records of the epoch, if there is a Config. To be called before anything listens.
+    pub async fn begin(&mut self) {
+        if !self.is_ready().await && self.config.is_some() {
+            tracing::error!("the store does not take the first records; the intake tries on");
+        }
+    }
+
+    /// Runs until the publishes end and everything taken is settled.
+    pub async fn run(mut self, mut ears: Ears) {
+        let mut taken = Vec::with_capacity(TAKEN);
+        let mut configs_end = false;
+        let standing = *ears.standing.borrow_and_update();
+        self.tell(standing).await;
+        loop {
+            let patience = self.patience();
+            let work = async {
+                if self.queue.is_empty() {
+                    pending().await
+                } else {
+                    ready(()).await
+                }
+            };
+            tokio::select! {
+                count = ears.publishes.recv_many(&mut taken, TAKEN), if self.queue.has_room() => {
+                    if count == 0 && self.queue.is_empty() {
+                        return;
+                    }
+                    self.enqueue(&mut taken);
+                }
+                () = work => self.take_group(&mut ears.publishes).await,
+                config = ears.configs.recv(), if !configs_end => match config {
+                    Some(config) => self.configure(config).await,
+                    None => configs_end = true,
+                },
+                Ok(()) = ears.standing.changed() => {
+                    let standing = *ears.standing.borrow_and_update();
+                    self.tell(standing).await;
+                }
+                () = sleep(patience) => {
+                    self.tick().await;
+                    let standing = *ears.standing.borrow();
+                    self.tell(standing).await;
+                }
+            }
+        }
+    }
+
+    /// How long to wait for messages at most.
+    fn patience(&self) -> Duration {
+        let now = self.parts.clock.now().monotonic;
+        let is_waiting = self.unapplied.is_some()
+            || (self.config.is_some() && (self.site.is_none() || self.unstarted.is_some()));
+        if is_waiting {
+            return RETRY;
+        }
+        let deadline = self.site.as_ref().and_then(Site::next_deadline);
+        deadline.map_or(Duration::MAX, |at| at.saturating_sub(now))
+    }
+
+    fn enqueue(&mut self, taken: &mut Vec<Publish>) {
+        for publish in taken.drain(..) {
+            self.parts.gauges.publishes.add(1);
+            let (reserved, bytes) = (publish.reserved, publish.payload.len());
+            self.queue.push(reserved, bytes, publish);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the box does by itself, without anybody's leave and without the internet.
+//!
+//! Owns the acts and the table from an alarm to them. There is no act that locks anything: in fire a
+//! door can only be released, because nothing else can be said.
+
+use domain::config::Role;
+use domain::id::{EventId, PointKey, ZoneId};
+use domain::kind::{Hazard, Kind, Severity};
+
+use crate::adapter::Book;
+
+/// One act at the centre.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Sound the siren.
+    Siren(Ring),
+    /// Light the lamp.
+    Lamp(Ring),
+    /// Let a door go free.
+    Release {
+        /// The door or lock.
+        door: PointKey,
+        /// The fire that demands it.
+        because: EventId,
+    },
+}
+
+/// Why something rings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ring {
+    /// The point in alarm.
+    pub point: PointKey,
+    /// Where it is.
+    pub zone: Option<ZoneId>,
+    /// What threatens.
+    pub hazard: Hazard,
+    /// The event.
+    pub event: EventId,
+}
+
+/// What a ringing activation demands. A test demands nothing; what only a retained message says
+/// lights the lamp, as does anything less than critical; a silent point stays silent.
+#[must_use]
+pub fn on_ring(
+    book: &Book,
+    point: &PointKey,
+    kind: Kind,
+    severity: Severity,
+    event: EventId,
+) -> Vec<Action> {
+    let Some(hazard) = kind.hazard() else {
+        return Vec::new();
+    };
+    let enrolment = book.enrolment(point);
+    let silent = enrolment.is_some_and(|e| e.options.get("silent") == Some(&true.into()));
+    if severity == Severity::Test || (silent && hazard == Hazard::Panic) {
+        return Vec::new();
+    }
+    let ring = Ring {
+        point: point.clone(),
+        zone: enrolment.and_then(|e| e.zone.clone()),
+        hazard,
+        event,
+    };
+    if severity != Severity::Critical {
+        return vec![Action::Lamp(ring)];
+    }
+    let mut actions = vec![Action::Siren(ring.clone()), Action::Lamp(ring)];
+    if hazard == Hazard::Fire {
+        actions.extend(releases(book, event));
+    }
+    actions
+}
+
+fn releases(book: &Book, because: EventId) -> impl Iterator<Item = Action> {
+    book.config()
+        .enrolments
+        .iter()
+        .filter(|e| matches!(e.role, Role::Door | Role::Lock))
+        .map(move |e| Action::Release {
+            door: e.key(),
+            because,
+        })
+}

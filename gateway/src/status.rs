@@ -1,0 +1,283 @@
+//! How the box is, for people and machines on the box itself: plain HTTP on loopback, no log-in, no
+//! names, nothing of a message.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use domain::id::GatewayId;
+use domain::kind::Lane;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::broker::{CloseReason, Counters, Refusal};
+use crate::clock::{BoxClock, age};
+use crate::gauges::Gauges;
+use crate::store::{Reader, Standing};
+use crate::uplink::Link;
+
+/// A life-safety event without the cloud's receipt for longer than this is "not forwarded" (G7).
+pub const NOT_FORWARDED_AFTER: Duration = Duration::from_secs(10);
+/// How often the age of the oldest waiting rows is looked up.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is shown.
+#[derive(Clone)]
+pub struct Shown {
+    /// The box.
+    pub gateway: GatewayId,
+    /// Counts of store and intake.
+    pub gauges: Arc<Gauges>,
+    /// Counts of the MQTT server.
+    pub broker: Arc<Counters>,
+    /// How the link to the cloud stands.
+    pub link: watch::Receiver<Link>,
+    /// What is wrong with the store.
+    pub standing: watch::Receiver<Standing>,
+    /// The Config version in force; 0 = none.
+    pub version: watch::Receiver<u64>,
+    /// Age of the oldest row without a receipt, per lane.
+    pub waiting: watch::Receiver<[Option<Duration>; 3]>,
+}
+
+/// Answers until told to stop.
+pub async fn serve(listener: TcpListener, shown: Shown, mut stop: watch::Receiver<bool>) {
+    let router = Router::new()
+        .route("/", get(words))
+        .route("/healthz", get(|| async { Json(json!({"alive": true})) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shown);
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            // An error means that whoever could say stop is gone.
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the status listener ended");
+    }
+}
+
+/// Looks up how long the oldest rows have waited, and raises the "not forwarded" flag (G7).
+pub async fn watch_waiting(
+    mut reader: Reader,
+    clock: BoxClock,
+    gauges: Arc<Gauges>,
+    waiting: watch::Sender<[Option<Duration>; 3]>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let mut ages = [None; 3];
+        for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
+            if gauges.lane(lane).rows.get() == 0 {
+                continue;
+            }
+            match reader.oldest(lane, 0).await {
+                Ok(oldest) => *slot = oldest.map(|(at, boot)| waited(&clock, at, &boot)),
+                Err(error) => {
+                    tracing::error!(error = %crate::chain(&error), "the store cannot be read");
+                }
+            }
+        }
+        let late = ages[0].is_some_and(|age| age > NOT_FORWARDED_AFTER);
+        if gauges.not_forwarded.set(late) {
+            if late {
+                tracing::error!("not forwarded: dial 110 / 119 yourself");
+            } else {
+                tracing::info!("forwarded");
+            }
+        }
+        waiting.send_replace(ages);
+        let told = tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await;
+        if told.is_ok() {
+            return;
+        }
+    }
+}
+
+fn waited(clock: &BoxClock, received: crate::clock::Received, boot: &str) -> Duration {
+    match age(received, boot == &**clock.boot(), &clock.now()) {
+        domain::time::Age::Known(ms) | domain::time::Age::AtLeast(ms) => Duration::from_millis(ms),
+    }
+}
+
+impl Shown {
+    fn link_in_words(&self) -> String {
+        match &*self.link.borrow() {
+            Link::Up => "up".to_owned(),
+            Link::Connecting => "connecting".to_owned(),
+            Link::Resting(Some(trouble)) => format!("down: {trouble}"),
+            Link::Resting(None) => "down".to_owned(),
+        }
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        let standing = *self.standing.borrow();
+        [
+            (
+                *self.version.borrow() == 0,
+                "no configuration from the cloud yet: no device can log in",
+            ),
+            (
+                standing.failing,
+                "the disk does not take events: devices are not acknowledged",
+            ),
+            (
+                standing.shedding,
+                "the outbox is full: doors and levels are counted, not kept",
+            ),
+            (
+                standing.damaged,
+                "the outbox file was damaged and set aside",
+            ),
+            (
+                self.gauges.not_forwarded.get(),
+                "not forwarded: dial 110 / 119 yourself",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(wrong, words)| wrong.then_some(words))
+        .collect()
+    }
+}
+
+async fn words(State(shown): State<Shown>) -> Json<Value> {
+    let lanes: Vec<Value> = Lane::ALL
+        .into_iter()
+        .zip(*shown.waiting.borrow())
+        .map(|(lane, age)| {
+            let gauges = shown.gauges.lane(lane);
+            json!({
+                "lane": lane,
+                "waiting": gauges.rows.get(),
+                "bytes": gauges.bytes.get(),
+                "oldest_s": age.map(|age| age.as_secs()),
+            })
+        })
+        .collect();
+    Json(json!({
+        "gateway": shown.gateway,
+        "cloud": shown.link_in_words(),
+        "config_version": *shown.version.borrow(),
+        "devices_connected": shown.broker.sessions.load(Ordering::Relaxed),
+        "lanes": lanes,
+        "faults": shown.faults(),
+    }))
+}
+
+/// Ready means: devices can be heard and acknowledged. The cloud being away does not make a box
+/// unready; that is what it is for.
+async fn ready(State(shown): State<Shown>) -> Response {
+    let standing = *shown.standing.borrow();
+    let configured = *shown.version.borrow() > 0;
+    let ready = configured && !standing.failing;
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body =
+        json!({"ready": ready, "configured": configured, "store_takes_events": !standing.failing});
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, text(&shown)).into_response()
+}
+
+fn text(shown: &Shown) -> String {
+    let mut out = String::new();
+    let gauges = &shown.gauges;
+    let waiting = *shown.waiting.borrow();
+    let oldest = waiting.iter().flatten().max().copied().unwrap_or_default();
+    line(
+        &mut out,
+        "antuo_box_oldest_unreceipted_age_seconds",
+        "",
+        oldest.as_secs_f64(),
+    );
+    for (lane, age) in Lane::ALL.into_iter().zip(waiting) {
+        let label = format!("{{lane=\"{lane}\"}}");
+        let held = gauges.lane(lane);
+        line(&mut out, "antuo_box_waiting_rows", &label, held.rows.get());
+        line(
+            &mut out,
+            "antuo_box_waiting_bytes",
+            &label,
+            held.bytes.get(),
+        );
+        let age = age.unwrap_or_default().as_secs_f64();
+        line(&mut out, "antuo_box_waiting_age_seconds", &label, age);
+    }
+    let up = u8::from(*shown.link.borrow() == Link::Up);
+    line(&mut out, "antuo_box_uplink_up", "", up);
+    line(
+        &mut out,
+        "antuo_box_not_forwarded",
+        "",
+        u8::from(gauges.not_forwarded.get()),
+    );
+    line(
+        &mut out,
+        "antuo_box_config_version",
+        "",
+        *shown.version.borrow(),
+    );
+    for (name, number) in [
+        ("antuo_box_reconnects_total", &gauges.reconnects),
+        ("antuo_box_commits_total", &gauges.commits),
+        ("antuo_box_commit_failures_total", &gauges.commit_failures),
+        ("antuo_box_shed_total", &gauges.shed),
+        ("antuo_box_publishes_total", &gauges.publishes),
+        ("antuo_box_publishes_failed_total", &gauges.publishes_failed),
+    ] {
+        line(&mut out, name, "", number.get());
+    }
+    let told = [
+        ("ingest.rejected", &gauges.rejected),
+        ("ingest.unmapped", &gauges.unmapped),
+    ];
+    for (kind, number) in told {
+        let label = format!("{{kind=\"{kind}\"}}");
+        line(&mut out, "antuo_box_events_total", &label, number.get());
+    }
+    broker(&mut out, &shown.broker);
+    out
+}
+
+fn broker(out: &mut String, counters: &Counters) {
+    let sessions = counters.sessions.load(Ordering::Relaxed);
+    line(out, "antuo_box_mqtt_sessions", "", sessions);
+    for why in Refusal::ALL {
+        let label = format!("{{why=\"{}\"}}", why.as_str());
+        line(
+            out,
+            "antuo_box_mqtt_refused_total",
+            &label,
+            counters.refused(why),
+        );
+    }
+    for reason in CloseReason::ALL {
+        let label = format!("{{why=\"{}\"}}", reason.as_str());
+        line(
+            out,
+            "antuo_box_mqtt_closed_total",
+            &label,
+            counters.closed(reason),
+        );
+    }
+}
+
+fn line(out: &mut String, name: &str, label: &str, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{name}{label} {value}");
+}

@@ -1,0 +1,250 @@
+//! The uplink: one connection to the cloud, over which rows go up and receipts and Configs come down.
+//!
+//! Owns the socket. What to do is decided by [`machine`]; rows are read from the store a page at a time, so
+//! memory does not grow with the queue.
+
+pub mod lanes;
+mod line;
+pub mod machine;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::time::Duration;
+
+use ambient::Entropy;
+use domain::wire::SignedConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use crate::clock::BoxClock;
+use crate::gauges::Gauges;
+use crate::store::{Heads, Reader, Store};
+use line::Line;
+pub use line::Peer;
+use machine::{Effect, Input, Phase, Trouble, Uplink};
+use std::sync::Arc;
+
+/// How the link stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Being opened.
+    Connecting,
+    /// Records flow.
+    Up,
+    /// Waiting to try again after this trouble; none before the first try.
+    Resting(Option<Trouble>),
+}
+
+impl Link {
+    fn of(phase: &Phase) -> Self {
+        match phase {
+            Phase::Resting { trouble, .. } => Self::Resting(trouble.clone()),
+            Phase::Opening | Phase::Greeting { .. } | Phase::Closing => Self::Connecting,
+            Phase::Up(_) => Self::Up,
+        }
+    }
+}
+
+/// What the driver works with.
+#[derive(Debug)]
+pub struct Driver {
+    /// Where the cloud is.
+    pub peer: Peer,
+    /// The decisions.
+    pub uplink: Uplink,
+    /// Takes receipts.
+    pub store: Store,
+    /// Gives pages.
+    pub reader: Reader,
+    /// Ages are counted by it.
+    pub clock: BoxClock,
+    /// Spreads the rests.
+    pub entropy: Entropy,
+    /// Takes Configs.
+    pub configs: mpsc::Sender<SignedConfig>,
+    /// The Config version the box runs.
+    pub config_version: watch::Receiver<u64>,
+    /// Shows how the link stands.
+    pub link: watch::Sender<Link>,
+    /// Counts reconnects.
+    pub gauges: Arc<Gauges>,
+}
+
+impl Driver {
+    /// Keeps the conversation up until told to stop.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut talk = Talk {
+            heads: self.store.heads(),
+            backlog: 0,
+            line: None,
+            driver: self,
+        };
+        tokio::select! {
+            () = talk.hold() => {}
+            // An error means that whoever could say stop is gone.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        if let Some(line) = talk.line.take() {
+            line.close().await;
+        }
+    }
+}
+
+struct Talk {
+    driver: Driver,
+    heads: watch::Receiver<Heads>,
+    backlog: u64,
+    line: Option<Line>,
+}
+
+impl Talk {
+    async fn hold(&mut self) {
+        let version = *self.driver.config_version.borrow_and_update();
+        let heads = *self.heads.borrow_and_update();
+        self.take(Input::Config(version)).await;
+        self.take(Input::Heads(heads)).await;
+        loop {
+            let Some(input) = self.next().await else {
+                return;
+            };
+            self.take(input).await;
+        }
+    }
+
+    /// Whatever happens first. None when the store or the control is gone: the process ends.
+    async fn next(&mut self) -> Option<Input> {
+        let patience = self.patience();
+        tokio::select! {
+            changed = self.heads.changed() => {
+                changed.ok()?;
+                Some(Input::Heads(*self.heads.borrow_and_update()))
+            }
+            changed = self.driver.config_version.changed() => {
+                changed.ok()?;
+                Some(Input::Config(*self.driver.config_version.borrow_and_update()))
+            }
+            heard = hear(&mut self.line) => Some(match heard {
+                Ok(input) => input,
+                Err(trouble) => self.lost(trouble),
+            }),
+            () = sleep(patience) => Some(Input::Tick),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let now = self.driver.clock.now().monotonic;
+        let deadline = self.driver.uplink.next_deadline();
+        deadline.map_or(Duration::MAX, |at| at.saturating_sub(now))
+    }
+
+    fn lost(&mut self, trouble: Trouble) -> Input {
+        self.line = None;
+        self.driver.gauges.reconnects.add(1);
+        let resting = Link::Resting(Some(trouble.clone()));
+        if *self.driver.link.borrow() != resting {
+            tracing::warn!(%trouble, "no connection to the cloud");
+        }
+        // Without randomness all boxes come back together, which is still better than not at all.
+        let chance = self.driver.entropy.bytes().map_or(0, u32::from_le_bytes);
+        Input::Lost { trouble, chance }
+    }
+
+    /// Takes a step and everything that follows from it at once.
+    async fn take(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            if let Input::Heads(heads) = &input
+                && heads.backlog != self.backlog
+            {
+                self.backlog = heads.backlog;
+                inputs.push_back(self.read_backlog().await);
+            }
+            let now = self.driver.clock.now();
+            for effect in self.driver.uplink.step(input, &now) {
+                inputs.extend(self.carry_out(effect).await);
+            }
+            self.show();
+        }
+    }
+
+    async fn read_backlog(&mut self) -> Input {
+        match self.driver.reader.streams().await {
+            Ok(heads) => Input::Backlog(heads),
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "old epochs cannot be read");
+                self.lost(Trouble::Store)
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Connect => Some(match Line::open(&self.driver.peer).await {
+                Ok(line) => {
+                    self.line = Some(line);
+                    Input::Opened
+                }
+                Err(trouble) => self.lost(trouble),
+            }),
+            Effect::Hello(_) | Effect::Send(_) | Effect::Ping => {
+                let line = self.line.as_mut()?;
+                let said = match effect.into_frame() {
+                    Some(frame) => line.say(&frame).await,
+                    None => line.ping().await,
+                };
+                said.err().map(|trouble| self.lost(trouble))
+            }
+            Effect::Close(trouble) => {
+                if let Some(line) = self.line.take() {
+                    line.close().await;
+                }
+                Some(self.lost(trouble))
+            }
+            Effect::Load(load) => {
+                let reader = &mut self.driver.reader;
+                let page = reader
+                    .page(load.stream, load.after, load.through, load.rows, load.bytes)
+                    .await;
+                Some(match page {
+                    Ok(page) => Input::Page(load, page),
+                    Err(error) => {
+                        tracing::error!(error = %crate::chain(&error), "rows cannot be read");
+                        self.lost(Trouble::Store)
+                    }
+                })
+            }
+            Effect::Receipt(receipt) => {
+                self.driver.store.receipt(receipt).await;
+                None
+            }
+            Effect::Config(config) => {
+                // Without a control the process is ending.
+                let _ = self.driver.configs.send(config).await;
+                None
+            }
+        }
+    }
+
+    fn show(&self) {
+        let link = Link::of(self.driver.uplink.phase());
+        self.driver.link.send_if_modified(|shown| {
+            let changed = *shown != link;
+            if changed && link == Link::Up {
+                tracing::info!("connected to the cloud");
+            }
+            *shown = link;
+            changed
+        });
+    }
+}
+
+/// The next thing the cloud says, or never without a line.
+async fn hear(line: &mut Option<Line>) -> Result<Input, Trouble> {
+    match line {
+        Some(line) => line.hear().await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,7 @@
+//! Promises kept towards programs we did not write, and towards the system underneath.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod dc09;
+mod devices;
+mod puback;
+mod receivers;

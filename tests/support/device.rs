@@ -1,0 +1,100 @@
+//! Devices we did not write: `mosquitto_pub` and a Python client.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::world::each;
+use crate::{python, root};
+
+/// A point of the town and how its device logs in.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The box it belongs to.
+    pub gateway: String,
+    /// Device name.
+    pub device: String,
+    /// Point name.
+    pub point: String,
+    /// Log-in name.
+    pub username: String,
+    /// Device secret.
+    pub secret: String,
+    /// Topic it speaks on (own schema).
+    pub topic: String,
+}
+
+/// The points of a centre (by index in the town) with a role that speak our own schema.
+#[must_use]
+pub fn devices(town: &Value, centre: usize, role: &str) -> Vec<Device> {
+    let centre = &town["centres"][centre];
+    each(&centre["enrolments"])
+        .filter(|e| e["role"] == role && e["ecosystem"] == "antuo")
+        .filter_map(|e| {
+            let topic = e["address"].as_str()?;
+            let login = each(&centre["mqtt_credentials"]).find(|c| {
+                each(&c["publish"]).filter_map(Value::as_str).any(|f| {
+                    f.strip_suffix('#')
+                        .is_some_and(|prefix| topic.starts_with(prefix))
+                        || f == topic
+                })
+            })?;
+            let text = |v: &Value| v.as_str().map(str::to_owned);
+            Some(Device {
+                gateway: text(&e["gateway"])?,
+                device: text(&e["device"])?,
+                point: text(&e["point"])?,
+                username: text(&login["username"])?,
+                secret: text(&login["secret"])?,
+                topic: topic.to_owned(),
+            })
+        })
+        .collect()
+}
+
+impl Device {
+    /// Publishes one message with `mosquitto_pub` at QoS 1 and waits for the PUBACK.
+    ///
+    /// # Errors
+    /// When the box refuses or does not acknowledge.
+    pub async fn publish(&self, mqtt: SocketAddr, payload: &str) -> Result<()> {
+        self.publish_on(mqtt, &self.topic, payload).await
+    }
+
+    /// The same on any topic.
+    ///
+    /// # Errors
+    /// When the box refuses or does not acknowledge.
+    pub async fn publish_on(&self, mqtt: SocketAddr, topic: &str, payload: &str) -> Result<()> {
+        let out = Command::new("mosquitto_pub")
+            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
+            .args(["-u", &self.username, "-P", &self.secret])
+            .args(["-q", "1", "-t", topic, "-m", payload])
+            .output()
+            .await?;
+        if !out.status.success() {
+            bail!("mosquitto_pub: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(())
+    }
+
+    /// Publishes payloads with the Python client at QoS 1; ends when all are acknowledged.
+    ///
+    /// # Errors
+    /// When the box refuses or does not acknowledge.
+    pub async fn publish_from_python(&self, mqtt: SocketAddr, payloads: &[String]) -> Result<()> {
+        let out = Command::new(python()?)
+            .arg(root().join("tests/fixtures/devices/paho_device.py"))
+            .args([mqtt.ip().to_string(), mqtt.port().to_string()])
+            .args([&self.username, &self.secret, &self.topic])
+            .args(payloads)
+            .output()
+            .await?;
+        if !out.status.success() {
+            bail!("paho_device.py: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(())
+    }
+}
