@@ -173,6 +173,8 @@ async fn keep_up(shared: Arc<Shared>) {
 async fn converse(shared: &Shared, client: AsyncClient, mut events: EventLoop) {
     loop {
         match events.poll().await {
+            // We have said goodbye; whether the box hangs up as well does not matter.
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(event) => shared.on(event, &client),
             Err(error) => {
                 tracing::debug!(user = shared.credential.username, %error, "connection ended");
