@@ -22,12 +22,12 @@ use crate::health::Health;
 use crate::http::{Api, Streams, for_boxes, for_browsers};
 use crate::ingest::Ingest;
 use crate::keys::{KeyError, Keys};
-use crate::live::Wakes;
 use crate::metrics::Metrics;
 use crate::setup::open;
 use crate::stop::{Stop, stop};
 use crate::ticker::Ticker;
 use crate::tls::{ListenError, Listening, Peer};
+use crate::wake::Wakes;
 
 /// Longest wait for conversations to end; after it the process ends without them. Whatever is not
 /// receipted by then comes again.
