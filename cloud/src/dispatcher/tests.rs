@@ -340,7 +340,7 @@ async fn settings_that_cannot_be_used_are_shown_and_send_nothing() {
     room.happens(Kind::AlarmPressed).await;
     loop {
         let (_, state, attempts) = room.request("panic").await;
-        if state == "queued" && attempts.len() == 1 {
+        if state == "refused" && attempts.len() == 1 {
             assert_eq!(attempts, [(1, "primary".to_owned(), Vec::new())]);
             break;
         }
