@@ -75,7 +75,10 @@ pub async fn watch_waiting(
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
+        // What cannot be read has waited at least as long as when it last could be.
+        let known = *waiting.borrow();
         let mut ages = [None; 3];
+        let mut unreadable = false;
         for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
             if gauges.lane(lane).rows.get() == 0 {
                 continue;
@@ -83,11 +86,13 @@ pub async fn watch_waiting(
             match reader.oldest(lane, 0).await {
                 Ok(oldest) => *slot = oldest.map(|(at, boot)| waited(&clock, at, &boot)),
                 Err(error) => {
+                    *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
+                    unreadable |= lane == Lane::LifeSafety;
                     tracing::error!(error = %crate::chain(&error), "the store cannot be read");
                 }
             }
         }
-        let late = ages[0].is_some_and(|age| age > NOT_FORWARDED_AFTER);
+        let late = unreadable || ages[0].is_some_and(|age| age > NOT_FORWARDED_AFTER);
         if gauges.not_forwarded.set(late) {
             if late {
                 tracing::error!("not forwarded: dial 110 / 119 yourself");

@@ -104,6 +104,9 @@ pub enum Entry {
     CloseProposed {
         /// Who.
         by: PersonId,
+        /// As what.
+        #[serde(default = "Cause::first_proposable")]
+        cause: Cause,
         /// In the person's words.
         note: String,
         /// When.
@@ -264,6 +267,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What a proposal without a cause meant: at first only a false alarm took two people.
+    pub(super) const fn first_proposable() -> Self {
+        Self::FalseAlarm
+    }
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

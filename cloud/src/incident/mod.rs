@@ -120,11 +120,14 @@ impl Priority {
     pub const P4: Self = Self(4);
 }
 
-/// A first person's word that an alarm was false.
+/// A first person's word that a panic was not real.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Proposal {
     /// Whose.
     pub by: PersonId,
+    /// As what to close it.
+    #[serde(default = "Cause::first_proposable")]
+    pub cause: Cause,
     /// When. Void after [`decide::SECOND_PERSON_WITHIN`].
     pub at: Timestamp,
 }
@@ -181,12 +184,22 @@ impl Case {
         }
     }
 
-    /// Whether it belongs on the board: not closed, or closed with a cancel that did not get through
-    /// and that nobody has telephoned.
+    /// Whether it is closed as not real: nobody need be told of it any more, but of its recall.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.handling {
+            Handling::Closed { cause, .. } => cause != Cause::Real,
+            Handling::Open { .. } | Handling::Acknowledged { .. } => false,
+        }
+    }
+
+    /// Whether it belongs on the board: not closed, or closed with something that still had to be
+    /// told, did not get through, and that nobody has telephoned.
     #[must_use]
     pub fn on_board(&self) -> bool {
-        let cancel_lost = |job: &Job| job.purpose == Purpose::Cancel && job.in_trouble();
-        !self.is_closed() || self.jobs.iter().any(cancel_lost)
+        let over = self.is_over();
+        let lost = |job: &Job| job.in_trouble() && (!over || job.purpose == Purpose::Cancel);
+        !self.is_closed() || self.jobs.iter().any(lost)
     }
 
     /// A case from its first entry; none if that is no opening.
@@ -266,8 +279,12 @@ impl Case {
             }
             Entry::ReviewDue { at, escalate_at } => self.ring(*at, *escalate_at),
             Entry::Escalated { level, escalate_at } => self.escalate(*level, *escalate_at),
-            Entry::CloseProposed { by, at, .. } => {
-                self.proposal = Some(Proposal { by: *by, at: *at });
+            Entry::CloseProposed { by, cause, at, .. } => {
+                self.proposal = Some(Proposal {
+                    by: *by,
+                    cause: *cause,
+                    at: *at,
+                });
             }
             Entry::Closed {
                 by,

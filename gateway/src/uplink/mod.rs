@@ -159,8 +159,11 @@ impl Talk {
             if let Input::Heads(heads) = &input
                 && heads.backlog != self.backlog
             {
-                self.backlog = heads.backlog;
-                inputs.push_back(self.read_backlog().await);
+                let read = self.read_backlog().await;
+                if matches!(read, Input::Backlog(_)) {
+                    self.backlog = heads.backlog;
+                }
+                inputs.push_back(read);
             }
             let now = self.driver.clock.now();
             for effect in self.driver.uplink.step(input, &now) {

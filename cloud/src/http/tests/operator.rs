@@ -160,14 +160,20 @@ async fn acts_are_done_by_the_caller_and_refusals_say_what_is_allowed() {
         (202, &json!("needs_second_person"))
     );
     let close = json!({"cause": "drill", "note": "演练"});
+    let (status, _) = act(&running, &north, path("close"), close).await;
+    assert_eq!(
+        status, 202,
+        "another cause does not recall the police alone"
+    );
+    let close = json!({"cause": "real", "note": "属实"});
     let (status, done) = act(&running, &north, path("close"), close).await;
     assert_eq!(status, 200);
     let closed = &done["incident"]["closed"];
     assert_eq!(
         (&closed["by"], &closed["cause"]),
-        (&json!(id(NORTH)), &json!("drill"))
+        (&json!(id(NORTH)), &json!("real"))
     );
-    assert_eq!(closed["note"], "演练");
+    assert_eq!(closed["note"], "属实");
     let (status, problem) = act(&running, &north, path("acknowledge"), json!({})).await;
     assert_eq!(status, 409);
     assert!(

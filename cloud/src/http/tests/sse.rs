@@ -103,7 +103,7 @@ async fn an_operator_gets_everything_then_each_change_of_the_own_room() {
     assert_eq!(changed.data, whole);
 
     let path = format!("/api/operator/incidents/{case}/close");
-    let body = json!({"cause": "drill", "note": "x"});
+    let body = json!({"cause": "real", "note": "x"});
     running.ask("POST", &path, Some(&north), body).await;
     assert_eq!(stream.next().await.unwrap().data["state"], "closed");
     let elsewhere = press(&running, 0xc002, 1..=1).await;

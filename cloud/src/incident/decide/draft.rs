@@ -114,32 +114,37 @@ impl Draft {
             cause,
             note: note.to_owned(),
         });
-        self.stop_jobs();
         match cause {
+            // It was real: whoever has not been told yet still must be.
             Cause::Real => {}
-            Cause::FalseAlarm | Cause::Drill | Cause::Technical => self.cancel_orders(),
+            Cause::FalseAlarm | Cause::Drill | Cause::Technical => {
+                self.stop_jobs();
+                self.cancel_orders();
+            }
         }
     }
 
-    /// Who closes: for a panic as false alarm two different persons within
-    /// [`SECOND_PERSON_WITHIN`], or nobody yet.
+    /// Who closes: for a panic as anything but real, which recalls the police, two different persons
+    /// who give the same cause within [`SECOND_PERSON_WITHIN`], or nobody yet.
     fn closers(
         &mut self,
         by: PersonId,
         cause: Cause,
         note: &str,
     ) -> Option<(PersonId, Option<PersonId>)> {
-        if self.case.hazard != Hazard::Panic || cause != Cause::FalseAlarm {
+        if self.case.hazard != Hazard::Panic || cause == Cause::Real {
             return Some((by, None));
         }
-        let valid =
-            (self.case.proposal).filter(|first| self.now.since(first.at) <= SECOND_PERSON_WITHIN);
+        let valid = (self.case.proposal).filter(|first| {
+            first.cause == cause && self.now.since(first.at) <= SECOND_PERSON_WITHIN
+        });
         match valid {
             Some(first) if first.by != by => Some((first.by, Some(by))),
             Some(_) => None,
             None => {
                 self.say(Entry::CloseProposed {
                     by,
+                    cause,
                     note: note.to_owned(),
                     at: self.now,
                 });

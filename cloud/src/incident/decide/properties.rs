@@ -151,7 +151,7 @@ proptest! {
                     || case.lines[job.line].live_since.is_some();
                 prop_assert!(dispatchable, "told of a withheld alarm");
                 let stopped = job.due_at().is_none() || job.purpose == Purpose::Cancel;
-                prop_assert!(stopped || !case.is_closed());
+                prop_assert!(stopped || !case.is_over());
             }
         }
         let mut ids: Vec<_> = case.jobs.iter().map(|job| job.id).collect();

@@ -190,7 +190,7 @@ impl Draft {
             self.trouble(trouble);
         }
         let next = self.job(dispatch).and_then(|job| {
-            if self.case.is_closed() && job.purpose != Purpose::Cancel {
+            if self.case.is_over() && job.purpose != Purpose::Cancel {
                 job.stop(self.now)
             } else {
                 job.late(self.now)

@@ -340,6 +340,31 @@ fn a_panic_is_a_false_alarm_only_for_two_people() {
 }
 
 #[test]
+fn nobody_recalls_the_police_alone_whatever_the_cause() {
+    let close = |n, cause| Command::Close {
+        by: person(n),
+        cause,
+        note: String::new(),
+    };
+    for cause in [Cause::FalseAlarm, Cause::Drill, Cause::Technical] {
+        let mut case = panic_case();
+        assert_eq!(does(&mut case, close(1, cause), 10), ["close.proposed"]);
+        let other = if cause == Cause::Drill {
+            Cause::Technical
+        } else {
+            Cause::Drill
+        };
+        let second = does(&mut case, close(2, other), 11);
+        assert_eq!(
+            second,
+            ["close.proposed"],
+            "another cause is another proposal"
+        );
+        assert!(does(&mut case, close(1, other), 12).contains(&"case.closed"));
+    }
+}
+
+#[test]
 fn closing_as_not_real_cancels_what_may_have_arrived_and_stops_the_rest() {
     let twice = plan(&[Agency::Police, Agency::Police, Agency::Police], true);
     let mut case = opened(Hazard::Panic, twice, &press(0));
@@ -352,7 +377,22 @@ fn closing_as_not_real_cancels_what_may_have_arrived_and_stops_the_rest() {
     };
     let mut real = case.clone();
     does(&mut real, close(1, Cause::Real), 2);
-    assert_eq!(real.jobs.len(), 3, "the police may come");
+    let states: Vec<_> = real.jobs.iter().map(|job| job.state.as_str()).collect();
+    assert_eq!(
+        states,
+        ["received", "unanswered", "queued"],
+        "it was real: who has not been told still must be"
+    );
+    sent(&mut real, 2, received(), 3);
+    assert_eq!(real.jobs[2].state.as_str(), "received");
+    let why = crate::dispatch::RefusedBy::Duh;
+    let mut unheard = case.clone();
+    does(&mut unheard, close(1, Cause::Real), 2);
+    sent(&mut unheard, 2, Outcome::Refused { why }, 3);
+    assert!(
+        unheard.on_board(),
+        "nobody took it: somebody must telephone"
+    );
     does(&mut case, close(1, Cause::FalseAlarm), 2);
     does(&mut case, close(2, Cause::FalseAlarm), 3);
     let states: Vec<_> = case
