@@ -201,6 +201,11 @@ async fn people_act_only_on_what_they_watch() {
         matches!(acted, Err(ActError::NotFound)),
         "a right withdrawn"
     );
+    let mut tx = stage.read().await;
+    let list = store::cases(&mut tx, &here, store::Which::All, now).await;
+    let one = store::case(&mut tx, &here, incident, now).await.unwrap();
+    let events = store::events(&mut tx, &here, incident, 0, 9, now).await;
+    assert!(list.unwrap().is_empty() && one.is_none() && events.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -251,6 +251,16 @@ fn a_press_again_rings_again_and_updates_the_told_once_a_minute() {
 }
 
 #[test]
+fn a_case_can_be_taken_over_and_taking_it_twice_changes_nothing() {
+    let mut case = panic_case();
+    let take = |n| Command::Acknowledge { by: person(n) };
+    assert_eq!(does(&mut case, take(1), 1), ["case.acknowledged"]);
+    assert!(does(&mut case, take(1), 2).is_empty());
+    assert_eq!(does(&mut case, take(2), 3), ["case.acknowledged"]);
+    assert!(matches!(case.handling, Handling::Acknowledged { by, .. } if by == person(2)));
+}
+
+#[test]
 fn a_level_said_again_is_no_activation_but_a_worse_one_is() {
     let pre = report("a", Kind::FireSmokePrealarm, at(0));
     let mut case = opened(
