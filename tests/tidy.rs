@@ -38,7 +38,15 @@ const HOUSES: &[House] = &[
             (8, &["http", "setup"]),
             (
                 7,
-                &["ingest", "dispatcher", "ticker", "live", "health", "verify"],
+                &[
+                    "ingest",
+                    "dispatcher",
+                    "ticker",
+                    "chainer",
+                    "live",
+                    "health",
+                    "verify",
+                ],
             ),
             (6, &["engine"]),
             (5, &["incident", "presence", "board", "family", "boxes"]),
@@ -95,7 +103,7 @@ const WORKER_SCOPE: &[&str] = &[
     "cloud/src/access.rs",
     "cloud/src/engine",
     "cloud/src/ingest",
-    "cloud/src/ticker",
+    "cloud/src/chainer",
     "cloud/src/http/gateway",
 ];
 

@@ -231,11 +231,16 @@ create table incident (
     deadline_at bigint,
     version bigint not null,
     body text not null,
+    closed_at bigint,
+    -- set aside: neither body nor journal can be read; another case may be open beside it
+    unreadable boolean not null default false,
     primary key (centre, id)
 );
 create index incident_board on incident (centre) where on_board;
 create index incident_latest on incident (centre, hazard, opened_at);
-create unique index incident_one_open on incident (centre, hazard) where state <> 'closed';
+create unique index incident_one_open on incident (centre, hazard)
+    where state <> 'closed' and not unreadable;
+create index incident_unreadable on incident (centre) where unreadable;
 create index incident_due on incident (deadline_at) where deadline_at is not null;
 
 -- Every activation and clearing stored in a case, coalesced ones too.

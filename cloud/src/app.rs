@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::access::{Access, PasswordError};
 use crate::boxes::{Boxes, WRITE_EVERY};
+use crate::chainer::Chainer;
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError};
 use crate::dispatcher::{Dispatcher, Receivers};
@@ -164,6 +165,7 @@ fn drivers(config: &Config, api: &mut Api, entropy: Entropy) -> Vec<JoinHandle<(
     );
     api.receivers = dispatcher.receivers();
     let ticker = Ticker::new(api.db.clone(), api.clock.clone(), api.engine.clone());
+    let chainer = Chainer::new(api.db.clone(), api.clock.clone(), api.engine.clone());
     let told = |mut stop: Stop| async move { stop.told().await };
     let health = api.health.clone().watch(
         api.db.clone(),
@@ -174,6 +176,7 @@ fn drivers(config: &Config, api: &mut Api, entropy: Entropy) -> Vec<JoinHandle<(
     vec![
         tokio::spawn(dispatcher.run(told(api.stop.clone()))),
         tokio::spawn(ticker.run(told(api.stop.clone()))),
+        tokio::spawn(chainer.run(told(api.stop.clone()))),
         tokio::spawn(health),
         tokio::spawn(heard),
     ]

@@ -1,6 +1,6 @@
 //! Which cases are on an operator's board, in which version: what a stream compares.
 //!
-//! Reading only. The cases themselves are read by `incident::store`.
+//! Reading only. The cases themselves are read by `incident::shown`.
 
 use domain::id::IncidentId;
 use domain::time::Timestamp;

@@ -27,3 +27,10 @@ pub fn digest(bytes: Vec<u8>, what: &'static str) -> Result<Sha256, DbError> {
 pub fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
+
+/// A stored value, if it can be read. Otherwise it counts as not there and is logged: for what the
+/// next report sets right, so that one bad row keeps no alarm waiting.
+pub fn readable<T, E: std::fmt::Display>(read: Result<T, E>, what: &'static str) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(what, %error, "a stored value cannot be read"))
+        .ok()
+}

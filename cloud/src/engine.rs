@@ -18,15 +18,18 @@ use domain::id::{CentreId, DispatchId, IncidentId, PersonId, ReceiverId};
 use crate::access::{Scope, watches};
 use crate::db::{Db, DbError, unhurt};
 use crate::dispatch::job::Input;
+use crate::dispatch::store::Candidate;
 use crate::dispatch::{self, Claimed, Framer, Outcome, Targets};
 use crate::incident::decide::{Command, Refusal, decide};
-use crate::incident::{Case, Cause, store};
+use crate::incident::{Case, Cause, shown, store};
 use crate::wake::Wakes;
 pub use work::Work;
 
 /// How often a claim looks again when another dispatcher was faster; then it says that nothing is
 /// due, and the dispatcher comes back by itself.
 const CLAIM_TRIES: u32 = 3;
+/// A due request that cannot be read or taken is looked at again after this.
+const PUT_OFF: Duration = Duration::from_secs(60);
 
 /// The writer of cases.
 #[derive(Clone)]
@@ -90,6 +93,14 @@ pub enum EngineError {
     /// The rules refused what our own work never asks for.
     #[error("own work refused: {0}")]
     Refused(#[from] Refusal),
+}
+
+impl EngineError {
+    /// Whether a stored value is not what its column promises.
+    #[must_use]
+    pub const fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Db(DbError::Corrupt { .. }))
+    }
 }
 
 impl Engine {
@@ -170,7 +181,7 @@ impl Engine {
         let by = scope.person().ok_or(ActError::NotFound)?;
         let now = self.clock.now();
         let mut tx = self.db.read().await.map_err(EngineError::Db)?;
-        let found = store::case_of_dispatch(&mut tx, scope, dispatch, now).await;
+        let found = shown::case_of_dispatch(&mut tx, scope, dispatch, now).await;
         let (_, incident) = found.map_err(EngineError::Db)?.ok_or(ActError::NotFound)?;
         drop(tx);
         let input = Input::Accept {
@@ -194,7 +205,7 @@ impl Engine {
     ) -> Result<Case, ActError> {
         let now = self.clock.now();
         let mut tx = self.db.read().await.map_err(EngineError::Db)?;
-        let found = store::centre_of(&mut tx, scope, incident, now).await;
+        let found = shown::centre_of(&mut tx, scope, incident, now).await;
         let centre = found.map_err(EngineError::Db)?.ok_or(ActError::NotFound)?;
         drop(tx);
         let mut work = self.begin(centre).await?;
@@ -227,7 +238,8 @@ impl Engine {
         targets: Targets,
         frame: &Framer,
     ) -> Result<Option<Claimed>, EngineError> {
-        for _ in 0..CLAIM_TRIES {
+        let mut tries = CLAIM_TRIES;
+        while tries > 0 {
             let mut tx = self.db.read().await?;
             let found = dispatch::store::most_urgent(&mut tx, receiver, self.clock.now()).await?;
             drop(tx);
@@ -235,12 +247,47 @@ impl Engine {
                 return Ok(None);
             };
             let mut work = self.begin(candidate.centre).await?;
-            if let Some(claimed) = hand::take(&mut work, &candidate, lease, targets, frame).await? {
-                self.commit(work).await?;
-                return Ok(Some(claimed));
+            match hand::take(&mut work, &candidate, lease, targets, frame).await {
+                Ok(Some(claimed)) => {
+                    self.commit(work).await?;
+                    return Ok(Some(claimed));
+                }
+                Ok(None) => drop(work),
+                Err(error) if error.is_corrupt() => {
+                    tracing::error!(%error, "a due request cannot be read");
+                    drop(work);
+                }
+                Err(error) => return Err(error),
+            }
+            if !self.put_off(&candidate).await? {
+                tries -= 1;
             }
         }
         Ok(None)
+    }
+
+    /// Puts a request off that is due and cannot be taken, so that it keeps no other waiting. False
+    /// when another dispatcher was merely faster.
+    async fn put_off(&self, candidate: &Candidate) -> Result<bool, EngineError> {
+        let mut work = self.begin(candidate.centre).await?;
+        let now = work.now();
+        let (tx, own) = work.parts();
+        let until = now.after(PUT_OFF);
+        if !dispatch::store::put_off(tx, own, candidate, now, until).await? {
+            return Ok(false);
+        }
+        match store::of_centre(tx, own, candidate.incident).await {
+            Err(DbError::Corrupt { .. }) => work.set_aside(candidate.incident).await?,
+            read => {
+                read?;
+            }
+        }
+        tracing::error!(
+            centre = %candidate.centre, incident = %candidate.incident,
+            dispatch = %candidate.dispatch, "a due request cannot be carried and is put off"
+        );
+        self.commit(work).await?;
+        Ok(true)
     }
 
     /// Records how an attempt ended. One that is no longer in hand changes nothing, except that a
@@ -269,9 +316,14 @@ impl Engine {
     pub async fn tick(&self, centre: CentreId, incident: IncidentId) -> Result<(), EngineError> {
         let mut work = self.begin(centre).await?;
         let (tx, own) = work.parts();
-        if let Some(case) = store::of_centre(tx, own, incident).await? {
-            let entries = decide(&case, &Command::Tick, work.now())?;
-            work.carry_out(&case.after(&entries), &entries).await?;
+        match store::of_centre(tx, own, incident).await {
+            Ok(Some(case)) => {
+                let entries = decide(&case, &Command::Tick, work.now())?;
+                work.carry_out(&case.after(&entries), &entries).await?;
+            }
+            Ok(None) => {}
+            Err(DbError::Corrupt { .. }) => work.set_aside(incident).await?,
+            Err(error) => return Err(error.into()),
         }
         self.commit(work).await
     }

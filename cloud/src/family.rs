@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::access::{Role, Scope};
 use crate::centre::names_of;
+use crate::column::readable;
 use crate::db::{DbError, Tx};
 use crate::keys::{Sealed, SealingKeys};
 use crate::sql;
@@ -159,11 +160,9 @@ async fn whole(
     let (id, centre, class_group, sealed, centre_name, zone, body, version, heard) = row;
     let id = ChildId(id);
     let zone = CentreZone::named(&zone).map_err(DbError::corrupt("centre.time_zone"))?;
-    let presence = match body {
-        Some(body) => serde_json::from_str::<Option<Presence>>(&body),
-        None => Ok(None),
-    };
-    let presence = presence.map_err(DbError::corrupt("presence.body"))?;
+    let presence: Option<Presence> = body
+        .and_then(|body| readable(serde_json::from_str(&body), "presence.body"))
+        .flatten();
     let today = today(presence.as_ref(), Heard::of(heard), &zone, now);
     let by = match today.by {
         Some(by) => Some(adult(tx, sealing, id, by, today.how, now).await?),
@@ -257,7 +256,9 @@ pub async fn moves(
     )?;
     let mut moves = Vec::with_capacity(rows.len());
     for (event, kind, at, order, vendor_id, body) in rows {
-        let standing = serde_json::from_str(&body).map_err(DbError::corrupt("movement.body"))?;
+        let Some(standing) = readable(serde_json::from_str(&body), "movement.body") else {
+            continue;
+        };
         let (by, how) = match standing {
             Standing::Inside { by, how } | Standing::Outside { by, how } => (Some(by), Some(how)),
             Standing::LeavingUnconfirmed => (None, Some(How::Card)),

@@ -1,6 +1,6 @@
 //! The cloud: takes records from boxes, judges them, tells agencies and people.
 //!
-//! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`,
+//! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`, `chainer`,
 //! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
 //! `db`, `column` and the `domain` crate.
 
@@ -9,6 +9,7 @@ pub mod app;
 pub mod board;
 pub mod boxes;
 pub mod centre;
+pub mod chainer;
 pub mod column;
 pub mod config;
 pub mod db;

@@ -12,7 +12,7 @@ use domain::presence::{Movement, Presence, fold};
 use uuid::Uuid;
 
 use crate::access::Scope;
-use crate::column::storable;
+use crate::column::{readable, storable};
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -113,8 +113,8 @@ async fn keep_presence(
         scope.own_centre(),
         child.0
     )?;
-    let known: Option<Presence> =
-        serde_json::from_str(&known).map_err(DbError::corrupt("presence.body"))?;
+    // What cannot be read is unknown, and what comes now is the truth.
+    let known: Option<Presence> = readable(serde_json::from_str(&known), "presence.body").flatten();
     let folded = movements
         .iter()
         .fold(known.clone(), |known, (_, movement)| {

@@ -192,6 +192,17 @@ impl Running {
         write.commit().await.unwrap();
     }
 
+    /// Changes rows; at least one.
+    pub async fn change(&self, text: &'static str) {
+        self.execute(move |tx| {
+            Box::pin(async move {
+                let changed = sql!(tx, execute, text).unwrap();
+                assert!(changed > 0, "{text}");
+            })
+        })
+        .await;
+    }
+
     /// An answer's status and body.
     pub async fn ask(
         &self,

@@ -2,8 +2,6 @@
 //!
 //! The `dispatch` row is what a dispatcher searches; the request itself rests in its case.
 
-use std::time::Duration;
-
 use domain::id::{CentreId, DispatchId, IncidentId, ReceiverId};
 use domain::time::Timestamp;
 use uuid::Uuid;
@@ -83,6 +81,32 @@ pub async fn most_urgent(
         incident: IncidentId(incident),
         dispatch: DispatchId(dispatch),
     }))
+}
+
+/// Puts a request off, if it is still due and no other of its case is in hand at its receiver; says
+/// whether it was.
+///
+/// # Errors
+/// When the store fails.
+pub async fn put_off(
+    tx: &mut Tx,
+    scope: &Scope,
+    candidate: &Candidate,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<bool, DbError> {
+    let rows = sql!(
+        tx,
+        execute,
+        "update dispatch set due_at = $4 where centre = $1 and id = $2 and due_at <= $3
+           and not exists (select 1 from dispatch o where o.incident = dispatch.incident
+             and o.receiver = dispatch.receiver and o.state = 'sending')",
+        scope.own_centre(),
+        candidate.dispatch.0,
+        now.micros(),
+        until.micros()
+    )?;
+    Ok(rows > 0)
 }
 
 /// Allocates a receiver's next sequence number: 1 to 9999, then 1 again (SIA DC-09).
@@ -185,30 +209,4 @@ pub async fn end_attempt(
         reply.clone()
     )?;
     Ok(())
-}
-
-/// How long the oldest request that waits to be received has waited, for metrics.
-///
-/// # Errors
-/// When the store fails.
-pub async fn oldest_waiting(tx: &mut Tx, now: Timestamp) -> Result<Option<Duration>, DbError> {
-    let (oldest,) = sql!(
-        tx,
-        fetch_one as (Option<i64>,),
-        "select min(queued_at) from dispatch
-         where state in ('queued', 'sending', 'unanswered', 'exhausted')"
-    )?;
-    Ok(oldest.map(|at| now.since(Timestamp::from_micros(at))))
-}
-
-/// How many requests are in each state, for metrics.
-///
-/// # Errors
-/// When the store fails.
-pub async fn count_by_state(tx: &mut Tx) -> Result<Vec<(String, i64)>, DbError> {
-    Ok(sql!(
-        tx,
-        fetch_all as (String, i64),
-        "select state, count(*) from dispatch group by state order by state"
-    )?)
 }

@@ -23,7 +23,7 @@ use crate::access::{Access, Role, Scope, SessionKey, Standing};
 use crate::db::{Db, Tx, Urgency};
 use crate::dispatch::{Claimed, Order as Ordered, Outcome, Targets};
 use crate::engine::Engine;
-use crate::incident::store::{self, CaseRecord, Which};
+use crate::incident::shown::{self, CaseRecord, Shown, Which};
 use crate::ingest::{BoxIdentity, Ingest};
 use crate::sql;
 use crate::verify::{Verdict, verify};
@@ -233,16 +233,15 @@ impl Stage {
     pub async fn board(&self) -> Vec<CaseRecord> {
         let scope = Scope::worker(centre());
         let now = self.clock.now();
-        store::cases(&mut self.read().await, &scope, Which::Open, now)
-            .await
-            .unwrap()
+        let listed = shown::cases(&mut self.read().await, &scope, Which::Open, now).await;
+        listed.unwrap().into_iter().map(readable).collect()
     }
 
     pub async fn case(&self, incident: IncidentId) -> CaseRecord {
         let scope = Scope::worker(centre());
         let now = self.clock.now();
-        let found = store::case(&mut self.read().await, &scope, incident, now).await;
-        found.unwrap().unwrap()
+        let found = shown::case(&mut self.read().await, &scope, incident, now).await;
+        readable(found.unwrap().unwrap())
     }
 
     pub async fn claim(&self, receiver: u128) -> Option<Claimed> {
@@ -292,6 +291,13 @@ impl Stage {
             all.extend(rows.into_iter().map(|row| format!("{row:?}")));
         }
         all
+    }
+}
+
+fn readable(shown: Shown) -> CaseRecord {
+    match shown {
+        Shown::Case(record) => *record,
+        Shown::Unreadable(case) => panic!("{case:?}"),
     }
 }
 

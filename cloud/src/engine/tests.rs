@@ -8,7 +8,6 @@ use domain::kind::Kind;
 use super::stage::{CENTRE, FIRE, MONITORING, POLICE, Stage, centre, id, person, start};
 use super::*;
 use crate::access::Scope;
-use crate::dispatch::job::State;
 use crate::dispatch::{Purpose, RefusedBy};
 use crate::incident::journal::{self, Said};
 use crate::incident::{Entry, Handling, Priority};
@@ -171,7 +170,7 @@ async fn people_act_only_on_what_they_watch() {
         .await;
     assert!(matches!(acted, Err(ActError::NotFound)));
     let now = stage.clock.now();
-    let seen = store::cases(&mut stage.read().await, &elsewhere, store::Which::All, now).await;
+    let seen = shown::cases(&mut stage.read().await, &elsewhere, shown::Which::All, now).await;
     assert!(seen.unwrap().is_empty());
     let dispatch = stage.case(incident).await.case.jobs[0].id;
     let confirm = stage
@@ -202,9 +201,9 @@ async fn people_act_only_on_what_they_watch() {
         "a right withdrawn"
     );
     let mut tx = stage.read().await;
-    let list = store::cases(&mut tx, &here, store::Which::All, now).await;
-    let one = store::case(&mut tx, &here, incident, now).await.unwrap();
-    let events = store::events(&mut tx, &here, incident, 0, 9, now).await;
+    let list = shown::cases(&mut tx, &here, shown::Which::All, now).await;
+    let one = shown::case(&mut tx, &here, incident, now).await.unwrap();
+    let events = shown::events(&mut tx, &here, incident, 0, 9, now).await;
     assert!(list.unwrap().is_empty() && one.is_none() && events.unwrap().is_empty());
 }
 
@@ -321,7 +320,7 @@ async fn rows_rebuilt_from_the_journal_are_the_rows() {
     } in case_rows(&stage).await
     {
         let mut tx = stage.read().await;
-        let kept = journal::of_case(&mut tx, &scope, case, 0, 10_000)
+        let kept = journal::of_case(&mut tx, centre(), case, 0, 10_000)
             .await
             .unwrap();
         let entries: Vec<Entry> = kept
@@ -353,7 +352,7 @@ async fn rows_rebuilt_from_the_journal_are_the_rows() {
             .collect();
         expected.sort();
         assert_eq!(rows, expected);
-        let events = store::events(&mut tx, &scope, case, 0, 500, start())
+        let events = shown::events(&mut tx, &scope, case, 0, 500, start())
             .await
             .unwrap();
         let facts = entries
@@ -395,31 +394,112 @@ async fn case_rows(stage: &Stage) -> Vec<CaseRow> {
     .collect()
 }
 
+/// What a person of this centre's watch room sees.
+async fn seen(stage: &Stage, which: shown::Which) -> Vec<shown::Shown> {
+    let scope = stage.operator(1).await;
+    let mut tx = stage.read().await;
+    let seen = shown::cases(&mut tx, &scope, which, stage.clock.now()).await;
+    seen.unwrap()
+}
+
 #[tokio::test]
-async fn figures_for_the_board_and_the_dispatcher() {
+async fn a_case_whose_row_is_damaged_goes_on_from_its_journal() {
     let (stage, incident) = pressed().await;
-    stage.clock.advance(SECOND * 9);
+    let before = stage.case(incident).await;
+    stage.change("update incident set body = '{'").await;
+    assert_eq!(stage.case(incident).await, before);
+    stage.alarm(2, stage.press(2)).await;
+    let order = stage.claim(POLICE).await.unwrap();
+    assert_eq!(order.order.incident, incident);
+    let board = stage.board().await;
+    assert_eq!((board.len(), board[0].case.id), (1, incident));
+    assert_eq!(board[0].case.lines[0].activations, 2);
+    stage.change("update incident set body = '{'").await;
+    stage.ended(&order, received()).await;
     let mut tx = stage.read().await;
-    assert_eq!(store::open_by_priority(&mut tx).await.unwrap(), [(1, 1)]);
-    let now = stage.clock.now();
-    let oldest = dispatch::store::oldest_waiting(&mut tx, now).await.unwrap();
-    assert_eq!(oldest, Some(SECOND * 9));
-    drop(tx);
-    let claimed = stage.claim(POLICE).await.unwrap();
-    stage.ended(&claimed, received()).await;
-    let mut tx = stage.read().await;
-    assert_eq!(
-        dispatch::store::oldest_waiting(&mut tx, now).await.unwrap(),
-        None
+    let (body,) = sql!(&mut tx, fetch_one as (String,), "select body from incident").unwrap();
+    assert!(
+        serde_json::from_str::<Case>(&body).is_ok(),
+        "the row is whole again"
     );
-    let states = dispatch::store::count_by_state(&mut tx).await.unwrap();
-    assert_eq!(states, [("received".to_owned(), 1)]);
-    let job = &stage.case(incident).await.case.jobs[0];
-    assert!(matches!(
-        job.state,
-        State::Received {
-            confirm_by: None,
-            ..
-        }
-    ));
+    assert_eq!(stage.verdict().await.broken, None);
+}
+
+/// Damages every case's row and its journal beyond repair.
+async fn damage(stage: &Stage) {
+    stage.change("update incident set body = '{'").await;
+    let text = "update journal set body = null where kind = 'alarm.raised'";
+    stage.change(text).await;
+}
+
+#[tokio::test]
+async fn a_case_that_is_lost_stays_in_sight_and_in_nobodys_way() {
+    let (stage, lost) = pressed().await;
+    damage(&stage).await;
+    assert!(stage.claim(POLICE).await.is_none());
+    stage.alarm(2, stage.press(2)).await;
+    let board = seen(&stage, shown::Which::Open).await;
+    let [shown::Shown::Unreadable(first), shown::Shown::Case(second)] = &board[..] else {
+        panic!("{board:?}")
+    };
+    assert_eq!((first.id, first.hazard.as_str()), (lost, "panic"));
+    assert_eq!(second.case.linked_to, Some(lost));
+    let order = stage.claim(POLICE).await.unwrap();
+    assert_eq!(order.order.incident, second.case.id);
+    stage.ended(&order, received()).await;
+    assert_eq!(stage.claim(POLICE).await, None, "what is lost is put off");
+    let one = stage.operator(1).await;
+    let acted = stage.engine.act(&one, lost, Act::Acknowledge).await;
+    let damaged = matches!(acted, Err(ActError::Engine(error)) if error.is_corrupt());
+    assert!(damaged);
+    stage.clock.advance(SECOND * 61);
+    stage.alarm(3, stage.press(3)).await;
+    assert_eq!(seen(&stage, shown::Which::Open).await.len(), 2);
+    assert!(
+        stage.claim(POLICE).await.is_some(),
+        "an update of the second"
+    );
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_case_that_is_lost_sets_it_aside() {
+    let (stage, lost) = pressed().await;
+    damage(&stage).await;
+    stage.engine.tick(centre(), lost).await.unwrap();
+    let mut tx = stage.read().await;
+    let due = store::due(&mut tx, stage.clock.now().after(SECOND * 999), 9).await;
+    assert_eq!(due.unwrap(), []);
+    assert_eq!(store::unreadable(&mut tx).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_closed_case_keeps_no_alarm_waiting() {
+    let (stage, first) = pressed().await;
+    let close = Act::Close {
+        cause: Cause::Real,
+        note: "n".into(),
+    };
+    let one = stage.operator(1).await;
+    stage.engine.act(&one, first, close).await.unwrap();
+    damage(&stage).await;
+    stage.alarm(2, stage.press(2)).await;
+    let board = stage.board().await;
+    assert_eq!(board.len(), 1);
+    assert_eq!(board[0].case.linked_to, Some(first));
+    let closed = seen(&stage, shown::Which::Closed).await;
+    assert!(matches!(&closed[..], [shown::Shown::Unreadable(case)] if case.id == first));
+}
+
+#[tokio::test]
+async fn a_request_its_case_does_not_know_is_put_off() {
+    let (stage, _) = pressed().await;
+    stage
+        .change(
+            "insert into dispatch (centre, id, incident, receiver, step, purpose, state, urgency,
+               queued_at, due_at)
+             select centre, centre, incident, receiver, 'x', purpose, state, -1, queued_at, due_at
+             from dispatch",
+        )
+        .await;
+    assert!(stage.claim(POLICE).await.is_some());
 }

@@ -15,7 +15,8 @@ use crate::dispatch;
 use crate::dispatch::job::Job;
 use crate::incident::decide::{self, Command, Opening, Report, Route};
 use crate::incident::journal::{Batch, Chain, Said};
-use crate::incident::{Case, Entry, store};
+use crate::incident::store::{self, OpenCases};
+use crate::incident::{Case, Entry};
 use crate::wake::{Changed, Wake, Wakes};
 
 /// A case after one that closed within this time is linked to it.
@@ -76,7 +77,13 @@ impl Work {
     /// # Errors
     /// When the store fails or there is no randomness.
     pub async fn judge(&mut self, reports: &[Report]) -> Result<Vec<Option<u64>>, EngineError> {
-        let mut open = store::open_of_centre(self.write.tx(), &self.scope).await?;
+        let OpenCases {
+            cases: mut open,
+            unreadable,
+        } = store::open_of_centre(self.write.tx(), &self.scope).await?;
+        for incident in unreadable {
+            self.set_aside(incident).await?;
+        }
         let mut kept = Vec::with_capacity(reports.len());
         for report in reports {
             kept.push(self.judge_one(&mut open, report).await?);
@@ -111,10 +118,20 @@ impl Work {
         }
     }
 
+    /// Sets a case that cannot be read aside, so that it keeps nothing else from going on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_aside(&mut self, incident: IncidentId) -> Result<(), EngineError> {
+        tracing::error!(centre = %self.centre, %incident, "a case that cannot be read is set aside");
+        store::set_aside(self.write.tx(), &self.scope, incident).await?;
+        self.touched.insert(incident);
+        Ok(())
+    }
+
     async fn opening(&mut self, hazard: Hazard) -> Result<Opening, EngineError> {
         let (tx, scope) = (self.write.tx(), &self.scope);
-        let linked_to =
-            store::closed_since(tx, scope, hazard, self.now.before(LINK_WITHIN)).await?;
+        let linked_to = store::before_it(tx, scope, hazard, self.now.before(LINK_WITHIN)).await?;
         Ok(Opening {
             incident: IncidentId::at(self.now, self.entropy.bytes()?),
             centre: self.centre,

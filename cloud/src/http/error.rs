@@ -148,6 +148,15 @@ impl Problem {
         Self::new(status, "too-many", "Too many", detail).after(wait)
     }
 
+    /// What is stored cannot be read; asking again will not help.
+    #[must_use]
+    pub fn damaged() -> Self {
+        let detail = "what is stored of this is damaged and nothing was changed; work by telephone \
+                      and tell whoever runs the service, who can restore it from a backup";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "damaged", "Damaged", detail)
+    }
+
     /// The store or something else of ours fails at the moment.
     #[must_use]
     pub fn unavailable() -> Self {
@@ -160,7 +169,12 @@ impl Problem {
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         tracing::error!(%error, "a request could not be served");
-        Self::unavailable()
+        match error {
+            DbError::Corrupt { .. } => Self::damaged(),
+            DbError::Sqlx(_) | DbError::Migrate(_) | DbError::Closed | DbError::Died(_) => {
+                Self::unavailable()
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::board;
 use crate::db::DbError;
 use crate::engine::{Act, Acted};
 use crate::incident::Cause;
-use crate::incident::store::{self, CaseRecord, StoredEvent, Which};
+use crate::incident::shown::{self, Shown as Seen, StoredEvent, Which};
 use crate::live::{Item, Look, Shown};
 use crate::wake::{Changed, Wake};
 use view::Incident;
@@ -67,7 +67,7 @@ pub async fn list(
     };
     let now = api.clock.now();
     let mut tx = api.db.read().await?;
-    let cases = store::cases(&mut tx, &caller.scope, which, now).await?;
+    let cases = shown::cases(&mut tx, &caller.scope, which, now).await?;
     let list = List {
         as_of_at: now.micros(),
         incidents: cases.into_iter().map(Incident::of).collect(),
@@ -87,7 +87,7 @@ pub async fn one(
 
 async fn read(api: &Api, scope: &Scope, id: IncidentId) -> Result<Incident, Problem> {
     let mut tx = api.db.read().await?;
-    let seen = store::case(&mut tx, scope, id, api.clock.now()).await?;
+    let seen = shown::case(&mut tx, scope, id, api.clock.now()).await?;
     seen.map(Incident::of).ok_or_else(Problem::not_found)
 }
 
@@ -145,9 +145,9 @@ pub async fn events(
 ) -> Result<Response, Problem> {
     let (scope, now) = (&caller.scope, api.clock.now());
     let mut tx = api.db.read().await?;
-    let centre = store::centre_of(&mut tx, scope, id, now).await?;
+    let centre = shown::centre_of(&mut tx, scope, id, now).await?;
     centre.ok_or_else(Problem::not_found)?;
-    let stored = store::events(&mut tx, scope, id, after, EVENTS_MAX, now).await?;
+    let stored = shown::events(&mut tx, scope, id, after, EVENTS_MAX, now).await?;
     let full = u32::try_from(stored.len()).is_ok_and(|n| n >= EVENTS_MAX);
     let next = stored.last().map(|last| last.seq).filter(|_| full);
     let events = stored.into_iter().map(Activation::of).collect();
@@ -255,7 +255,7 @@ pub async fn dispatch_confirmed(
         .await?;
     let mut tx = api.db.read().await?;
     let now = api.clock.now();
-    let found = store::case_of_dispatch(&mut tx, scope, id, now).await?;
+    let found = shown::case_of_dispatch(&mut tx, scope, id, now).await?;
     drop(tx);
     let (_, incident) = found.ok_or_else(Problem::not_found)?;
     answer(acted, read(&api, scope, incident).await?)
@@ -304,15 +304,19 @@ impl Cases {
     }
 }
 
-fn item(record: CaseRecord) -> Result<Item, DbError> {
-    let case = &record.case;
-    let id = case.id.0;
-    let listed = case.on_board();
-    let signal_at = case.lines.iter().map(|line| line.last_at).max();
-    let incident = Incident::of(record);
+fn item(seen: Seen) -> Result<Item, DbError> {
+    let (id, listed, signal_at) = match &seen {
+        Seen::Case(record) => {
+            let lines = record.case.lines.iter();
+            let signal_at = lines.map(|line| line.last_at).max();
+            (record.case.id, record.case.on_board(), signal_at)
+        }
+        Seen::Unreadable(case) => (case.id, case.on_board, None),
+    };
+    let incident = Incident::of(seen);
     let json = serde_json::to_string(&incident).map_err(DbError::corrupt("incident.body"))?;
     Ok(Item {
-        id,
+        id: id.0,
         version: i64::try_from(incident.version).unwrap_or(i64::MAX),
         mark: incident.version.to_string(),
         json,
@@ -328,7 +332,7 @@ impl Shown for Cases {
         };
         let mut tx = self.api.db.read().await?;
         let now = self.api.clock.now();
-        let cases = store::cases(&mut tx, &scope, Which::Open, now).await?;
+        let cases = shown::cases(&mut tx, &scope, Which::Open, now).await?;
         cases
             .into_iter()
             .map(item)
@@ -351,7 +355,7 @@ impl Shown for Cases {
             return Ok(Look::Over);
         };
         let mut tx = self.api.db.read().await?;
-        let seen = store::case(&mut tx, &scope, IncidentId(id), self.api.clock.now()).await?;
+        let seen = shown::case(&mut tx, &scope, IncidentId(id), self.api.clock.now()).await?;
         Ok(match seen {
             Some(seen) => Look::Row(item(seen)?),
             None => Look::Gone,

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Api;
 use crate::db::DbError;
 use crate::dispatch::connector::{PathState, Paths};
+use crate::incident::store;
 use crate::sql;
 
 /// Silence of a box after which its records count as waiting since it was last heard: two pings.
@@ -155,6 +156,8 @@ async fn tables(api: &Api, out: &mut String) -> Result<(), DbError> {
         "select count(*) from record_fork"
     )?;
     gauge(out, "antuo_ingest_forks", forks);
+    let unreadable = store::unreadable(&mut tx).await?;
+    gauge(out, "antuo_unreadable_incidents", unreadable);
     let cases = sql!(
         &mut tx,
         fetch_all as (String, String, i64),

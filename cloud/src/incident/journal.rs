@@ -20,7 +20,6 @@ use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Case, Entry};
-use crate::access::Scope;
 use crate::column::{digest, number};
 use crate::db::{DbError, Tx};
 use crate::sql;
@@ -358,7 +357,7 @@ pub struct Kept {
 /// When the store fails or an entry cannot be read.
 pub async fn of_case(
     tx: &mut Tx,
-    scope: &Scope,
+    centre: CentreId,
     incident: IncidentId,
     after: u64,
     limit: u32,
@@ -368,7 +367,7 @@ pub async fn of_case(
         fetch_all as Row,
         "select seq, at, v, kind, refs, body from journal
          where centre = $1 and incident = $2 and seq > $3 order by seq limit $4",
-        scope.own_centre(),
+        centre.0,
         incident.0,
         number(after),
         i64::from(limit)
@@ -376,10 +375,11 @@ pub async fn of_case(
     rows.into_iter().map(kept).collect()
 }
 
-/// The newest entries of a case somebody may see, oldest first.
+/// The newest entries of a case somebody may see, oldest first. One that cannot be read is left out
+/// and logged: the story of a case must not hide the case.
 ///
 /// # Errors
-/// When the store fails or an entry cannot be read.
+/// When the store fails.
 pub async fn tail_of_case(tx: &mut Tx, case: &Case, limit: u32) -> Result<Vec<Kept>, DbError> {
     let rows = sql!(
         tx,
@@ -390,7 +390,14 @@ pub async fn tail_of_case(tx: &mut Tx, case: &Case, limit: u32) -> Result<Vec<Ke
         case.id.0,
         i64::from(limit)
     )?;
-    rows.into_iter().rev().map(kept).collect()
+    let shown = rows.into_iter().rev().filter_map(|row| {
+        kept(row)
+            .inspect_err(
+                |error| tracing::error!(incident = %case.id, %error, "an entry is not shown"),
+            )
+            .ok()
+    });
+    Ok(shown.collect())
 }
 
 type Row = (i64, i64, i64, String, String, Option<Vec<u8>>);

@@ -10,6 +10,7 @@ pub mod journal;
 #[cfg(test)]
 mod journal_v1;
 pub mod report;
+pub mod shown;
 pub mod store;
 pub mod timeline;
 

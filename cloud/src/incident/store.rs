@@ -1,323 +1,124 @@
-//! Cases in the store: the only SQL over `incident` and `incident_event`.
+//! Cases in the store: how a case's row is written and read back by our own work.
 //!
-//! Owns how a case rests and who may read it. Never changes a case by itself: the engine does, under
-//! the centre's lock.
+//! A row that cannot be read is rebuilt from the case's journal. If that fails too the case is set
+//! aside: it stays on the board, out of the way of every other, and the next alarm of its hazard
+//! opens a new case. Never changes a case by itself: the engine does, under the centre's lock.
 
-use std::collections::BTreeMap;
-
-use domain::id::{CentreId, DeviceId, DispatchId, EventId, IncidentId, PointId, ReceiverId};
+use domain::id::{CentreId, IncidentId, ReceiverId};
 use domain::kind::Hazard;
 use domain::time::Timestamp;
 use uuid::Uuid;
 
 use super::decide::next_deadline;
 use super::journal::{self, Said};
-use super::timeline::{TimelineLine, timeline};
-use super::{Case, Fact, Handling};
-use crate::access::{Role, Scope};
+use super::{Case, Fact, Handling, Priority};
+use crate::access::Scope;
 use crate::column::{number, storable};
 use crate::db::{DbError, Tx};
 use crate::dispatch::plan::{Plan, PlanReceiver};
 use crate::sql;
 
-/// Lines of a case's story that are shown; older ones stay in the journal.
-pub const TIMELINE_LINES: usize = 50;
-/// Newest entries a story is told from; what is older stays in the journal.
-const TIMELINE_ENTRIES: u32 = 500;
-/// Most cases of one list, most urgent or newest first; the rest is not listed.
-pub const LIST_MAX: i64 = 200;
+/// Entries of a case's journal read at once when its row is rebuilt.
+const ENTRIES_AT_ONCE: u32 = 500;
 
-/// A case with what is shown around it.
+/// A case's row, as far as it can be read.
 #[derive(Clone, PartialEq, Debug)]
-pub struct CaseRecord {
+pub enum Read {
     /// The case.
-    pub case: Case,
-    /// What people call the centre.
-    pub centre_name: String,
-    /// What people call the receivers of its requests.
-    pub receiver_names: BTreeMap<ReceiverId, String>,
-    /// Its story, oldest first, at most [`TIMELINE_LINES`].
-    pub timeline: Vec<TimelineLine>,
-    /// What the person who closed it wrote; none once erased.
-    pub closing_note: Option<String>,
+    Case(Box<Case>),
+    /// Neither its row nor its journal gives it back.
+    Unreadable,
 }
 
-/// An activation or clearing kept in a case, coalesced ones too.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredEvent {
-    /// Journal number.
-    pub seq: u64,
-    /// The event.
-    pub event: EventId,
-    /// The device's own id of it.
-    pub vendor_id: Option<String>,
-    /// The hardware.
-    pub device: Option<DeviceId>,
-    /// Its input.
-    pub point: Option<PointId>,
-    /// The word of what happened.
-    pub kind: String,
-    /// Raised or cleared.
-    pub state: String,
-    /// By the box's clock.
-    pub received_at: Timestamp,
-    /// By ours.
-    pub committed_at: Timestamp,
-    /// Where.
-    pub centre: CentreId,
+/// A centre's cases that are not closed.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct OpenCases {
+    /// One per hazard at most, oldest first.
+    pub cases: Vec<Case>,
+    /// Those that cannot be read and are not set aside yet.
+    pub unreadable: Vec<IncidentId>,
 }
 
-/// Which cases a list shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// Those on the board (see [`Case::on_board`]), most urgent first.
-    Open,
-    /// Those closed, newest first.
-    Closed,
-    /// All, newest first.
-    All,
-}
-
-/// Cases, centre's name and case body, that a scope reaches: our own work on a centre ($1), or an
-/// operator or shift lead ($2) of its watch room at an instant ($3).
-macro_rules! reached {
-    ($columns:literal, $rest:literal) => {
-        concat!(
-            "select ",
-            $columns,
-            " from incident i join centre c on c.id = i.centre
-             where (i.centre = $1 or exists (select 1 from role_grant g
-                 where g.person = $2 and g.role in ('operator', 'shift_lead')
-                   and g.watch_room = c.watch_room
-                   and g.from_at <= $3 and (g.until_at is null or g.until_at > $3))) ",
-            $rest
-        )
-    };
-}
-
-/// The cases a scope reaches, at most [`LIST_MAX`].
-///
-/// # Errors
-/// When the store fails or a case cannot be read.
-pub async fn cases(
-    tx: &mut Tx,
-    scope: &Scope,
-    which: Which,
-    now: Timestamp,
-) -> Result<Vec<CaseRecord>, DbError> {
-    let query = match which {
-        Which::Open => reached!(
-            "c.name, i.body",
-            "and i.on_board order by i.priority, i.opened_at limit $4"
-        ),
-        Which::Closed => reached!(
-            "c.name, i.body",
-            "and i.state = 'closed' order by i.opened_at desc limit $4"
-        ),
-        Which::All => reached!("c.name, i.body", "order by i.opened_at desc limit $4"),
-    };
-    let rows = sql!(
-        tx,
-        fetch_all as (String, String),
-        query,
-        scope.own_centre(),
-        scope.acting_as(Role::Operator),
-        now.micros(),
-        LIST_MAX
-    )?;
-    let mut records = Vec::with_capacity(rows.len());
-    for (centre_name, body) in rows {
-        records.push(record(tx, centre_name, &body).await?);
-    }
-    Ok(records)
-}
-
-/// One case, if the scope reaches it.
-///
-/// # Errors
-/// When the store fails or the case cannot be read.
-pub async fn case(
-    tx: &mut Tx,
-    scope: &Scope,
-    incident: IncidentId,
-    now: Timestamp,
-) -> Result<Option<CaseRecord>, DbError> {
-    let row = sql!(
-        tx,
-        fetch_optional as (String, String),
-        reached!("c.name, i.body", "and i.id = $4"),
-        scope.own_centre(),
-        scope.acting_as(Role::Operator),
-        now.micros(),
-        incident.0
-    )?;
-    match row {
-        Some((centre_name, body)) => Ok(Some(record(tx, centre_name, &body).await?)),
-        None => Ok(None),
-    }
-}
-
-/// Where a case is, if the scope reaches it.
+/// Reads a row; if it cannot be read, rebuilds the case from its journal.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn centre_of(
+pub async fn read(
     tx: &mut Tx,
-    scope: &Scope,
+    centre: CentreId,
     incident: IncidentId,
-    now: Timestamp,
-) -> Result<Option<CentreId>, DbError> {
-    let row = sql!(
-        tx,
-        fetch_optional as (Uuid,),
-        reached!("i.centre", "and i.id = $4"),
-        scope.own_centre(),
-        scope.acting_as(Role::Operator),
-        now.micros(),
-        incident.0
-    )?;
-    Ok(row.map(|(centre,)| CentreId(centre)))
+    body: &str,
+) -> Result<Read, DbError> {
+    let why = match serde_json::from_str::<Case>(body) {
+        Ok(case) if case.id == incident && case.centre == centre => {
+            return Ok(Read::Case(Box::new(case)));
+        }
+        Ok(_) => "it is of another case".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let rebuilt = rebuilt(tx, centre, incident).await?;
+    let done = if rebuilt.is_some() {
+        "rebuilt from its journal"
+    } else {
+        "its journal cannot be read either"
+    };
+    tracing::error!(%centre, %incident, why, "a case's row cannot be read: {done}");
+    Ok(rebuilt.map_or(Read::Unreadable, |case| Read::Case(Box::new(case))))
 }
 
-/// Where a request's case is and which it is, if the scope reaches it.
+/// A case from its journal; none if an entry is erased or cannot be read.
+async fn rebuilt(
+    tx: &mut Tx,
+    centre: CentreId,
+    incident: IncidentId,
+) -> Result<Option<Case>, DbError> {
+    let (mut entries, mut after) = (Vec::new(), 0);
+    loop {
+        let page = journal::of_case(tx, centre, incident, after, ENTRIES_AT_ONCE).await;
+        let page = match page {
+            Err(DbError::Corrupt { .. }) => return Ok(None),
+            page => page?,
+        };
+        let Some(last) = page.last() else {
+            return Ok(Case::rebuild(&entries).filter(|case| case.id == incident));
+        };
+        after = last.seq;
+        for kept in page {
+            match kept.said {
+                Some(Said::Case(_, entry)) => entries.push(*entry),
+                Some(Said::Batch(_)) | None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Every case of a centre that is not closed and not set aside.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn case_of_dispatch(
-    tx: &mut Tx,
-    scope: &Scope,
-    dispatch: DispatchId,
-    now: Timestamp,
-) -> Result<Option<(CentreId, IncidentId)>, DbError> {
-    let row = sql!(
-        tx,
-        fetch_optional as (Uuid, Uuid),
-        reached!(
-            "i.centre, i.id",
-            "and i.id = (select d.incident from dispatch d where d.id = $4)"
-        ),
-        scope.own_centre(),
-        scope.acting_as(Role::Operator),
-        now.micros(),
-        dispatch.0
-    )?;
-    Ok(row.map(|(centre, incident)| (CentreId(centre), IncidentId(incident))))
-}
-
-/// Every activation and clearing kept in a case after a journal number, oldest first.
-///
-/// # Errors
-/// When the store fails or a row cannot be read.
-pub async fn events(
-    tx: &mut Tx,
-    scope: &Scope,
-    incident: IncidentId,
-    after: u64,
-    limit: u32,
-    now: Timestamp,
-) -> Result<Vec<StoredEvent>, DbError> {
-    let Some(centre) = centre_of(tx, scope, incident, now).await? else {
-        return Ok(Vec::new());
-    };
+pub async fn open_of_centre(tx: &mut Tx, scope: &Scope) -> Result<OpenCases, DbError> {
     let rows = sql!(
         tx,
-        fetch_all as EventRow,
-        "select seq, event, vendor_id, device, point, kind, state, received_at, committed_at
-         from incident_event where centre = $1 and incident = $2 and seq > $3
-         order by seq limit $4",
-        centre.0,
-        incident.0,
-        number(after),
-        i64::from(limit)
-    )?;
-    rows.into_iter()
-        .map(|row| stored_event(row, centre))
-        .collect()
-}
-
-type EventRow = (
-    i64,
-    Uuid,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    String,
-    String,
-    i64,
-    i64,
-);
-
-fn stored_event(row: EventRow, centre: CentreId) -> Result<StoredEvent, DbError> {
-    let (seq, event, vendor_id, device, point, kind, state, received_at, committed_at) = row;
-    Ok(StoredEvent {
-        seq: u64::try_from(seq).map_err(DbError::corrupt("incident_event.seq"))?,
-        event: EventId(event),
-        vendor_id,
-        device: device
-            .map(DeviceId::try_from)
-            .transpose()
-            .map_err(DbError::corrupt("incident_event.device"))?,
-        point: point
-            .map(PointId::try_from)
-            .transpose()
-            .map_err(DbError::corrupt("incident_event.point"))?,
-        kind,
-        state,
-        received_at: Timestamp::from_micros(received_at),
-        committed_at: Timestamp::from_micros(committed_at),
-        centre,
-    })
-}
-
-async fn record(tx: &mut Tx, centre_name: String, body: &str) -> Result<CaseRecord, DbError> {
-    let case = read_case(body)?;
-    let names = sql!(
-        tx,
-        fetch_all as (Uuid, String),
-        "select distinct r.id, r.name from dispatch d join receiver r on r.id = d.receiver
-         where d.centre = $1 and d.incident = $2",
-        case.centre.0,
-        case.id.0
-    )?;
-    let entries = journal::tail_of_case(tx, &case, TIMELINE_ENTRIES).await?;
-    let closing_note = entries.iter().rev().find_map(|kept| match &kept.said {
-        Some(Said::Case(_, entry)) => entry.closing_note().map(str::to_owned),
-        Some(Said::Batch(_)) | None => None,
-    });
-    Ok(CaseRecord {
-        centre_name,
-        receiver_names: names
-            .into_iter()
-            .map(|(id, name)| (ReceiverId(id), name))
-            .collect(),
-        timeline: timeline(&entries, TIMELINE_LINES),
-        closing_note,
-        case,
-    })
-}
-
-fn read_case(body: &str) -> Result<Case, DbError> {
-    serde_json::from_str(body).map_err(DbError::corrupt("incident.body"))
-}
-
-/// Every case of a centre that is not closed; one per hazard at most.
-///
-/// # Errors
-/// When the store fails or a case cannot be read.
-pub async fn open_of_centre(tx: &mut Tx, scope: &Scope) -> Result<Vec<Case>, DbError> {
-    let rows = sql!(
-        tx,
-        fetch_all as (String,),
-        "select body from incident where centre = $1 and state <> 'closed' order by opened_at, id",
+        fetch_all as (Uuid, Uuid, String),
+        "select centre, id, body from incident
+         where centre = $1 and state <> 'closed' and not unreadable order by opened_at, id",
         scope.own_centre()
     )?;
-    rows.iter().map(|(body,)| read_case(body)).collect()
+    let mut open = OpenCases::default();
+    for (centre, id, body) in rows {
+        let id = IncidentId(id);
+        match read(tx, CentreId(centre), id, &body).await? {
+            Read::Case(case) => open.cases.push(*case),
+            Read::Unreadable => open.unreadable.push(id),
+        }
+    }
+    Ok(open)
 }
 
 /// One case of a centre, for our own work.
 ///
 /// # Errors
-/// When the store fails or the case cannot be read.
+/// When the store fails; [`DbError::Corrupt`] when the case cannot be read.
 pub async fn of_centre(
     tx: &mut Tx,
     scope: &Scope,
@@ -325,19 +126,53 @@ pub async fn of_centre(
 ) -> Result<Option<Case>, DbError> {
     let row = sql!(
         tx,
-        fetch_optional as (String,),
-        "select body from incident where centre = $1 and id = $2",
+        fetch_optional as (Uuid, String),
+        "select centre, body from incident where centre = $1 and id = $2",
         scope.own_centre(),
         incident.0
     )?;
-    row.map(|(body,)| read_case(&body)).transpose()
+    let Some((centre, body)) = row else {
+        return Ok(None);
+    };
+    match read(tx, CentreId(centre), incident, &body).await? {
+        Read::Case(case) => Ok(Some(*case)),
+        Read::Unreadable => Err(DbError::corrupt("incident.body")("nor can its journal")),
+    }
 }
 
-/// The newest case of a hazard at a centre, if it closed at that instant or later.
+/// Sets a case that cannot be read aside: on the board at the top, and in nobody's way.
 ///
 /// # Errors
-/// When the store fails or the case cannot be read.
-pub async fn closed_since(
+/// When the store fails.
+pub async fn set_aside(tx: &mut Tx, scope: &Scope, incident: IncidentId) -> Result<(), DbError> {
+    sql!(
+        tx,
+        execute,
+        "update incident set unreadable = true, on_board = true, priority = $3,
+           deadline_at = null, version = version + 1
+         where centre = $1 and id = $2 and not unreadable",
+        scope.own_centre(),
+        incident.0,
+        i64::from(Priority::P1.0)
+    )?;
+    Ok(())
+}
+
+/// How many cases are set aside, for metrics.
+///
+/// # Errors
+/// When the store fails.
+pub async fn unreadable(tx: &mut Tx) -> Result<i64, DbError> {
+    let text = "select count(*) from incident where unreadable";
+    let (count,) = sql!(tx, fetch_one as (i64,), text)?;
+    Ok(count)
+}
+
+/// The newest case of a hazard at a centre, if it closed at that instant or later or is set aside.
+///
+/// # Errors
+/// When the store fails.
+pub async fn before_it(
     tx: &mut Tx,
     scope: &Scope,
     hazard: Hazard,
@@ -345,17 +180,16 @@ pub async fn closed_since(
 ) -> Result<Option<IncidentId>, DbError> {
     let row = sql!(
         tx,
-        fetch_optional as (String,),
-        "select body from incident where centre = $1 and hazard = $2
+        fetch_optional as (Uuid, Option<i64>, bool),
+        "select id, closed_at, unreadable from incident where centre = $1 and hazard = $2
          order by opened_at desc, id desc limit 1",
         scope.own_centre(),
         hazard.as_str()
     )?;
-    let newest = row.map(|(body,)| read_case(&body)).transpose()?;
-    Ok(newest.and_then(|case| match case.handling {
-        Handling::Closed { at, .. } if at >= since => Some(case.id),
-        Handling::Closed { .. } | Handling::Open { .. } | Handling::Acknowledged { .. } => None,
-    }))
+    let linked = |closed_at: Option<i64>| closed_at.is_some_and(|at| at >= since.micros());
+    Ok(row
+        .filter(|(_, closed_at, unreadable)| *unreadable || linked(*closed_at))
+        .map(|(id, _, _)| IncidentId(id)))
 }
 
 /// The plan in force at a centre.
@@ -401,11 +235,13 @@ pub async fn save(tx: &mut Tx, scope: &Scope, case: &Case) -> Result<(), DbError
         tx,
         execute,
         "insert into incident
-         (centre, id, hazard, state, priority, on_board, opened_at, deadline_at, version, body)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         (centre, id, hazard, state, priority, on_board, opened_at, deadline_at, version, body,
+           closed_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          on conflict (centre, id) do update set state = excluded.state,
            priority = excluded.priority, on_board = excluded.on_board,
-           deadline_at = excluded.deadline_at, version = excluded.version, body = excluded.body",
+           deadline_at = excluded.deadline_at, version = excluded.version, body = excluded.body,
+           closed_at = excluded.closed_at",
         scope.own_centre(),
         case.id.0,
         case.hazard.as_str(),
@@ -415,9 +251,17 @@ pub async fn save(tx: &mut Tx, scope: &Scope, case: &Case) -> Result<(), DbError
         case.opened_at.micros(),
         next_deadline(case).map(Timestamp::micros),
         number(case.version),
-        body.clone()
+        body.clone(),
+        closed_at(case).map(Timestamp::micros)
     )?;
     Ok(())
+}
+
+fn closed_at(case: &Case) -> Option<Timestamp> {
+    match case.handling {
+        Handling::Closed { at, .. } => Some(at),
+        Handling::Open { .. } | Handling::Acknowledged { .. } => None,
+    }
 }
 
 /// Keeps an activation or clearing with its case.
@@ -477,16 +321,4 @@ pub async fn due(
         .into_iter()
         .map(|(centre, id)| (CentreId(centre), IncidentId(id)))
         .collect())
-}
-
-/// How many cases stand on the board, by priority, for metrics.
-///
-/// # Errors
-/// When the store fails.
-pub async fn open_by_priority(tx: &mut Tx) -> Result<Vec<(i64, i64)>, DbError> {
-    Ok(sql!(
-        tx,
-        fetch_all as (i64, i64),
-        "select priority, count(*) from incident where on_board group by priority order by priority"
-    )?)
 }

@@ -16,7 +16,7 @@ use super::arrived::{Arrived, Reading};
 use super::keep::{Kept, Place, is_tombstone};
 use super::{BoxIdentity, IngestError};
 use crate::access::Scope;
-use crate::column::number;
+use crate::column::{number, readable};
 use crate::db::{DbError, Tx};
 use crate::incident::decide::{Effect, Report};
 use crate::incident::entry::Numbers;
@@ -162,6 +162,7 @@ async fn of_event(
     Ok(report(arrival, enrolment.as_ref(), point.as_ref(), now))
 }
 
+/// What a point is enrolled as; one that cannot be read counts as not enrolled, and still alarms.
 async fn enrolment_of(
     tx: &mut Tx,
     scope: &Scope,
@@ -175,11 +176,10 @@ async fn enrolment_of(
         key.device.as_str(),
         key.point.as_str()
     )?;
-    row.map(|(body,)| serde_json::from_str(&body))
-        .transpose()
-        .map_err(DbError::corrupt("enrolment.body"))
+    Ok(row.and_then(|(body,)| readable(serde_json::from_str(&body), "enrolment.body")))
 }
 
+/// What a point last said; if that cannot be read, its next report counts as a new one.
 async fn point_of(tx: &mut Tx, scope: &Scope, key: &PointKey) -> Result<Option<Point>, DbError> {
     let row = sql!(
         tx,
@@ -189,9 +189,7 @@ async fn point_of(tx: &mut Tx, scope: &Scope, key: &PointKey) -> Result<Option<P
         key.device.as_str(),
         key.point.as_str()
     )?;
-    row.map(|(body,)| serde_json::from_str(&body))
-        .transpose()
-        .map_err(DbError::corrupt("alarm.body"))
+    Ok(row.and_then(|(body,)| readable(serde_json::from_str(&body), "alarm.body")))
 }
 
 async fn save_point(

@@ -12,7 +12,7 @@ use super::BoxIdentity;
 use super::arrived::{Arrived, Reading, TOMBSTONE};
 use super::held::Held;
 use crate::access::Scope;
-use crate::column::number;
+use crate::column::{number, readable};
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -90,15 +90,18 @@ async fn take_lane(tx: &mut Tx, scope: &Scope, place: &Place) -> Result<Held, Db
         place.epoch.0,
         place.lane.as_str()
     )?;
-    read_held(through, &ranges)
+    Ok(read_held(through, &ranges))
 }
 
-/// What a lane's row says.
-fn read_held(through: i64, ranges: &str) -> Result<Held, DbError> {
-    Ok(Held {
-        through: u64::try_from(through).map_err(DbError::corrupt("lane_progress.through_seq"))?,
-        ranges: serde_json::from_str(ranges).map_err(DbError::corrupt("lane_progress.ranges"))?,
-    })
+/// What a lane's row says. What of it cannot be read is not held: the box sends it again, and it is
+/// known as a repeat.
+fn read_held(through: i64, ranges: &str) -> Held {
+    let through = readable(u64::try_from(through), "lane_progress.through_seq");
+    let ranges = readable(serde_json::from_str(ranges), "lane_progress.ranges");
+    Held {
+        through: through.unwrap_or_default(),
+        ranges: ranges.unwrap_or_default(),
+    }
 }
 
 async fn save_lane(tx: &mut Tx, scope: &Scope, place: &Place, held: &Held) -> Result<(), DbError> {
@@ -122,7 +125,7 @@ async fn save_lane(tx: &mut Tx, scope: &Scope, place: &Place, held: &Held) -> Re
 /// What is held of a lane; nothing if it was never heard of.
 ///
 /// # Errors
-/// When the store fails or the row cannot be read.
+/// When the store fails.
 pub async fn held(tx: &mut Tx, scope: &Scope, place: &Place) -> Result<Held, DbError> {
     let row = sql!(
         tx,
@@ -134,9 +137,9 @@ pub async fn held(tx: &mut Tx, scope: &Scope, place: &Place) -> Result<Held, DbE
         place.epoch.0,
         place.lane.as_str()
     )?;
-    row.map_or(Ok(Held::default()), |(through, ranges)| {
+    Ok(row.map_or_else(Held::default, |(through, ranges)| {
         read_held(through, &ranges)
-    })
+    }))
 }
 
 /// Whether a record whose number is taken says something else and is new: it is kept beside the

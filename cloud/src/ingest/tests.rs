@@ -94,7 +94,7 @@ async fn each_press_is_kept_with_its_own_number() {
     let scope = Scope::worker(centre());
     let now = stage.clock.now();
     let mut tx = stage.read().await;
-    let events = crate::incident::store::events(&mut tx, &scope, case.id, 0, 2, now).await;
+    let events = crate::incident::shown::events(&mut tx, &scope, case.id, 0, 2, now).await;
     let events = events.unwrap();
     let ids: Vec<_> = events
         .iter()
@@ -102,7 +102,7 @@ async fn each_press_is_kept_with_its_own_number() {
         .collect();
     assert_eq!(ids, [Some("b-1"), Some("b-2")]);
     let rest =
-        crate::incident::store::events(&mut tx, &scope, case.id, events[1].seq, 9, now).await;
+        crate::incident::shown::events(&mut tx, &scope, case.id, events[1].seq, 9, now).await;
     assert_eq!(rest.unwrap()[0].vendor_id.as_deref(), Some("b-3"));
     let line = stage.case(case.id).await.timeline;
     let presses: Vec<_> = line
@@ -535,4 +535,21 @@ async fn lanes_and_repeats_side_by_side_lose_and_double_nothing() {
         first
     );
     assert_eq!(kept.unwrap(), (1,));
+}
+
+#[tokio::test]
+async fn damaged_rows_of_a_point_and_its_lane_keep_no_alarm_waiting() {
+    let stage = Stage::new().await;
+    stage.alarm(1, stage.press(1)).await;
+    stage.change("update alarm set body = '['").await;
+    stage.change("update enrolment set body = '{}'").await;
+    stage
+        .change("update lane_progress set ranges = 'x', through_seq = -1")
+        .await;
+    let receipt = stage.alarm(2, stage.press(2)).await;
+    assert_eq!((receipt.through_seq, receipt.ranges), (0, vec![(2, 2)]));
+    let receipt = stage.alarm(1, stage.press(1)).await;
+    assert_eq!(receipt.through_seq, 2);
+    let case = stage.board().await.remove(0).case;
+    assert_eq!(case.lines[0].activations, 2);
 }

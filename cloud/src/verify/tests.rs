@@ -5,8 +5,8 @@ use std::time::Duration;
 use domain::kind::{Kind, Lane};
 
 use super::*;
+use crate::chainer::Chainer;
 use crate::engine::stage::{Stage, record};
-use crate::ticker::Ticker;
 
 /// A chain with a case (entries 1 to 3) and a batch of two records (entry 4).
 async fn chained() -> Stage {
@@ -14,9 +14,9 @@ async fn chained() -> Stage {
     stage.alarm(1, stage.press(1)).await;
     let door = |n: u64| record(n, stage.event(u128::from(n), "door", Kind::DoorOpened));
     stage.send(Lane::Telemetry, vec![door(2), door(1)]).await;
-    let ticker = Ticker::new(stage.db.clone(), stage.clock.clone(), stage.engine.clone());
+    let chainer = Chainer::new(stage.db.clone(), stage.clock.clone(), stage.engine.clone());
     let later = stage.clock.now().after(Duration::from_secs(60));
-    ticker.chain_records(later).await.unwrap();
+    chainer.chain_records(later).await.unwrap();
     let verdict = stage.verdict().await;
     assert_eq!(
         (verdict.entries, verdict.records, verdict.broken),

@@ -5,7 +5,7 @@ use domain::id::PersonId;
 use serde::Serialize;
 
 use crate::dispatch::job::{Job, State as JobState};
-use crate::incident::store::CaseRecord;
+use crate::incident::shown::{CaseRecord, Shown, UnreadableCase};
 use crate::incident::timeline::{LineRefs, TimelineLine};
 use crate::incident::{Handling, Line};
 
@@ -14,9 +14,12 @@ use crate::incident::{Handling, Line};
 pub struct Incident {
     id: String,
     centre: Centre,
-    hazard: &'static str,
-    priority: u8,
-    state: &'static str,
+    hazard: String,
+    priority: i64,
+    state: String,
+    /// What is stored of it is damaged: only the fields above and the version are known, and nothing
+    /// is done about it by machine.
+    unreadable: bool,
     /// Rises with each change.
     pub version: u64,
     opened_at: i64,
@@ -92,7 +95,37 @@ struct Moment {
 
 impl Incident {
     /// The view of a case.
-    pub fn of(record: CaseRecord) -> Self {
+    pub fn of(shown: Shown) -> Self {
+        match shown {
+            Shown::Case(record) => Self::of_record(*record),
+            Shown::Unreadable(case) => Self::of_unreadable(case),
+        }
+    }
+
+    fn of_unreadable(case: UnreadableCase) -> Self {
+        Self {
+            id: case.id.to_string(),
+            centre: Centre {
+                id: case.centre.to_string(),
+                name: case.centre_name,
+            },
+            hazard: case.hazard,
+            priority: case.priority,
+            state: case.state,
+            unreadable: true,
+            version: u64::try_from(case.version).unwrap_or(0),
+            opened_at: case.opened_at.micros(),
+            acknowledged_by: None,
+            closed: None,
+            confirmation: None,
+            alarms: Vec::new(),
+            dispatches: Vec::new(),
+            timeline: Vec::new(),
+            linked_to: None,
+        }
+    }
+
+    fn of_record(record: CaseRecord) -> Self {
         let case = record.case;
         let name_of = |job: &Job| record.receiver_names.get(&job.receiver).cloned();
         let dispatches = case.jobs.iter().map(|job| Dispatch::of(job, name_of(job)));
@@ -104,9 +137,10 @@ impl Incident {
                 id: case.centre.to_string(),
                 name: record.centre_name,
             },
-            hazard: case.hazard.as_str(),
-            priority: case.priority.0,
-            state: case.handling.as_str(),
+            hazard: case.hazard.as_str().to_owned(),
+            priority: case.priority.0.into(),
+            state: case.handling.as_str().to_owned(),
+            unreadable: false,
             version: case.version,
             opened_at: case.opened_at.micros(),
             acknowledged_by,

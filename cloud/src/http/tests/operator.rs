@@ -127,6 +127,34 @@ async fn a_case_is_shown_as_the_contract_says() {
 }
 
 #[tokio::test]
+async fn a_damaged_case_is_shown_as_such_and_hides_no_other() {
+    let running = Running::new().await;
+    let north = running.token(NORTH).await;
+    let lost = press(&running, 0xc001, 1..=1).await;
+    for text in [
+        "update incident set body = 'x'",
+        "update journal set body = null",
+    ] {
+        running.change(text).await;
+    }
+    let path = format!("incidents/{lost}/acknowledge");
+    let (status, problem) = act(&running, &north, path, json!({})).await;
+    assert_eq!((status, &problem["title"]), (500, &json!("Damaged")));
+    press(&running, 0xc001, 2..=2).await;
+    let (status, list) = running.get("/api/operator/incidents", &north).await;
+    assert_eq!(status, 200);
+    let told = |at: usize| {
+        let case = &list["incidents"][at];
+        (case["unreadable"].clone(), case["linked_to"].clone())
+    };
+    assert_eq!(told(0), (json!(true), Value::Null));
+    assert_eq!(told(1), (json!(false), json!(lost)));
+    let (_, metrics) = running.get("/metrics", &north).await;
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains("antuo_unreadable_incidents 1\n"));
+}
+
+#[tokio::test]
 async fn acts_are_done_by_the_caller_and_refusals_say_what_is_allowed() {
     let running = Running::new().await;
     let north = running.token(NORTH).await;

@@ -87,7 +87,8 @@ pub async fn press(running: &Running, centre: u16, seqs: std::ops::RangeInclusiv
     let (incident,) = crate::sql!(
         &mut tx,
         fetch_one as (Uuid,),
-        "select id from incident where centre = $1 and state <> 'closed'",
+        "select id from incident where centre = $1 and state <> 'closed'
+         and not unreadable",
         id(centre)
     )
     .unwrap();

@@ -68,17 +68,6 @@ impl Events {
     }
 }
 
-async fn change(running: &Running, text: &'static str) {
-    running
-        .execute(move |tx| {
-            Box::pin(async move {
-                let changed = sql!(tx, execute, text).unwrap();
-                assert!(changed > 0, "{text}");
-            })
-        })
-        .await;
-}
-
 #[tokio::test]
 async fn an_operator_gets_everything_then_each_change_of_the_own_room() {
     let running = Running::new().await;
@@ -148,11 +137,9 @@ async fn a_stream_ends_when_the_session_or_the_grant_does() {
     let token = running.token(0xf003).await;
     let mut stream = Events::open(&running, "/api/operator/stream", &token).await;
     stream.next().await.unwrap();
-    change(
-        &running,
-        "update role_grant set until_at = 1 where role = 'operator'",
-    )
-    .await;
+    running
+        .change("update role_grant set until_at = 1 where role = 'operator'")
+        .await;
     press(&running, 0xc001, 1..=1).await;
     assert!(stream.next().await.is_none());
 
