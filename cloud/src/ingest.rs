@@ -11,6 +11,7 @@ mod keep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ambient::{Clock, NoEntropy};
@@ -25,6 +26,7 @@ use crate::access::Scope;
 use crate::column::number;
 use crate::db::{Db, DbError, Tx, Urgency, unhurt};
 use crate::engine::{Engine, EngineError};
+use crate::incident::entry::Numbers;
 use crate::wake::{Changed, Wake};
 use crate::{presence, sql};
 
@@ -100,34 +102,52 @@ impl Ingest {
     }
 
     async fn greet(&self, from: &BoxIdentity, hello: &Hello) -> Result<Vec<Receipt>, IngestError> {
-        let epochs: Vec<EpochId> = (hello.draining.iter().copied())
-            .filter(|epoch| *epoch != hello.epoch)
-            .chain([hello.epoch])
-            .collect();
+        let scope = Scope::worker(from.centre);
+        let mut tx = self.db.read().await?;
+        let lanes = keep::lanes(&mut tx, &scope, from).await?;
+        drop(tx);
+        let present = hello.draining.iter().copied().chain([hello.epoch]);
+        let present: HashSet<EpochId> = present.collect();
+        let ends = found::lost_ends(from, &lanes, &present);
+        if ends.is_empty() {
+            let mut write = self.db.write(Urgency::Other).await?;
+            let (now, config) = (self.clock.now(), Some(hello.config_version));
+            heard(write.tx(), &scope, from, now, config).await?;
+            write.commit().await?;
+        } else {
+            self.tell_lost(from, hello, &ends).await?;
+        }
+        self.wake(from, Changed::Gateway(from.gateway));
+        let held = lanes
+            .into_iter()
+            .filter(|lane| present.contains(&lane.epoch) && lane.held.highest() > 0);
+        Ok(held
+            .map(|lane| lane.held.receipt(lane.epoch, lane.lane))
+            .collect())
+    }
+
+    /// Raises `gateway.gap` for the ends of old epochs that will never come.
+    async fn tell_lost(
+        &self,
+        from: &BoxIdentity,
+        hello: &Hello,
+        ends: &[Numbers],
+    ) -> Result<(), IngestError> {
         let mut work = self.engine.begin(from.centre).await?;
         let now = work.now();
         let (tx, scope) = work.parts();
         heard(tx, scope, from, now, Some(hello.config_version)).await?;
-        let ends = found::lost_ends(tx, scope, from, &epochs).await?;
-        let reports = found::of_ends(&ends, now, self.engine.entropy())?;
-        let mut receipts = Vec::new();
-        for epoch in epochs {
-            for lane in Lane::ALL {
-                let place = Place {
-                    from: *from,
-                    epoch,
-                    lane,
-                };
-                let held = keep::held(tx, scope, &place).await?;
-                if held.highest() > 0 {
-                    receipts.push(held.receipt(epoch, lane));
-                }
+        let mut untold = Vec::new();
+        for end in ends {
+            // Another connection of the box may have been faster.
+            if found::tell_once(tx, scope, end).await? {
+                untold.push(*end);
             }
         }
+        let reports = found::of_ends(&untold, now, self.engine.entropy())?;
         work.judge(&reports).await?;
         self.engine.commit(work).await?;
-        self.wake(from, Changed::Gateway(from.gateway));
-        Ok(receipts)
+        Ok(())
     }
 
     /// Stores and judges a batch. Safe to call again with the same records: nothing changes then.

@@ -11,7 +11,8 @@ use std::time::Duration;
 pub const FAILURES_MAX: u32 = 5;
 /// How long a pair stays locked, and how long a failure is remembered.
 pub const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
-/// Pairs remembered; at it the pair untouched for longest is forgotten.
+/// Pairs remembered; at it the one with the fewest failures is forgotten, of those the one untouched for
+/// longest: a flood of other names must not unlock one.
 pub const PAIRS_MAX: usize = 10_000;
 
 /// The pairs that failed lately.
@@ -45,7 +46,7 @@ impl Lockout {
             None => 1,
         };
         if !self.tries.contains_key(&key) && self.tries.len() >= PAIRS_MAX {
-            self.forget_oldest();
+            self.forget_one(now);
         }
         self.tries.insert(key, Tries { begun, last: now });
         Ok(())
@@ -56,9 +57,13 @@ impl Lockout {
         self.tries.remove(&(name.to_owned(), from));
     }
 
-    fn forget_oldest(&mut self) {
-        let oldest = self.tries.iter().min_by_key(|(_, tries)| tries.last);
-        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+    fn forget_one(&mut self, now: Duration) {
+        let counts = |tries: &Tries| now < tries.last + LOCKED_FOR;
+        let least = self
+            .tries
+            .iter()
+            .min_by_key(|(_, tries)| (counts(tries), tries.begun, tries.last));
+        if let Some(key) = least.map(|(key, _)| key.clone()) {
             self.tries.remove(&key);
         }
     }
@@ -100,11 +105,18 @@ mod tests {
     #[test]
     fn a_flood_of_names_stays_within_its_bound_and_keeps_the_fresh_ones() {
         let mut lockout = Lockout::default();
+        for _ in 0..FAILURES_MAX {
+            lockout.begin("li", HOME, Duration::ZERO).unwrap();
+        }
         for i in 0..PAIRS_MAX + 10 {
             let now = Duration::from_millis(u64::try_from(i).unwrap());
             lockout.begin(&i.to_string(), HOME, now).unwrap();
         }
         assert_eq!(lockout.tries.len(), PAIRS_MAX);
+        assert!(
+            lockout.begin("li", HOME, SECOND * 60).is_err(),
+            "unlocked by a flood"
+        );
         assert!(
             lockout
                 .tries

@@ -1,7 +1,7 @@
 //! What records and numbers tell cases: reports of points, and the troubles the cloud finds in a box's
 //! records by itself.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use ambient::{Entropy, NoEntropy};
 use domain::config::Enrolment;
@@ -10,10 +10,9 @@ use domain::id::{EpochId, EventId, PointKey};
 use domain::kind::{Kind, Lane, Severity};
 use domain::time::Timestamp;
 use domain::wire::Cause;
-use uuid::Uuid;
 
 use super::arrived::{Arrived, Reading};
-use super::keep::{Kept, Place, is_tombstone};
+use super::keep::{Kept, LaneHeld, Place, is_tombstone};
 use super::{BoxIdentity, IngestError};
 use crate::access::Scope;
 use crate::column::{number, readable};
@@ -249,58 +248,44 @@ pub async fn expect_ends(
     Ok(())
 }
 
-/// Ends of old epochs that the box no longer drains and that never came; each is told once.
-///
-/// # Errors
-/// When the store fails or a row cannot be read.
-pub async fn lost_ends(
-    tx: &mut Tx,
-    scope: &Scope,
+/// Ends of old epochs that the box no longer drains and that never came, as its lanes tell them.
+#[must_use]
+pub fn lost_ends(
     from: &BoxIdentity,
-    draining: &[EpochId],
-) -> Result<Vec<Numbers>, DbError> {
-    let rows = sql!(
-        tx,
-        fetch_all as (Uuid, String, i64),
-        "select epoch, lane, expected_seq from lane_progress
-         where centre = $1 and gateway = $2 and expected_seq > through_seq order by epoch, lane",
-        scope.own_centre(),
-        from.gateway.0
-    )?;
-    let mut ends = BTreeMap::new();
-    for (epoch, lane, expected) in rows {
-        let epoch = EpochId(epoch);
-        if draining.contains(&epoch) {
-            continue;
-        }
+    lanes: &[LaneHeld],
+    draining: &HashSet<EpochId>,
+) -> Vec<Numbers> {
+    let lost = lanes
+        .iter()
+        .filter(|lane| lane.expected > lane.held.highest() && !draining.contains(&lane.epoch));
+    lost.map(|lane| {
         let place = Place {
             from: *from,
-            epoch,
-            lane: lane
-                .parse()
-                .map_err(DbError::corrupt("lane_progress.lane"))?,
+            epoch: lane.epoch,
+            lane: lane.lane,
         };
-        let expected =
-            u64::try_from(expected).map_err(DbError::corrupt("lane_progress.expected_seq"))?;
-        let highest = super::keep::held(tx, scope, &place).await?.highest();
-        if highest < expected {
-            ends.insert(
-                (epoch, lane.clone()),
-                numbers(&place, highest + 1, expected),
-            );
-        }
-        sql!(
-            tx,
-            execute,
-            "update lane_progress set expected_seq = 0
-             where centre = $1 and gateway = $2 and epoch = $3 and lane = $4",
-            scope.own_centre(),
-            from.gateway.0,
-            epoch.0,
-            lane.as_str()
-        )?;
-    }
-    Ok(ends.into_values().collect())
+        numbers(&place, lane.held.highest() + 1, lane.expected)
+    })
+    .collect()
+}
+
+/// Notes that an end was told; false if it was already.
+///
+/// # Errors
+/// When the store fails.
+pub async fn tell_once(tx: &mut Tx, scope: &Scope, end: &Numbers) -> Result<bool, DbError> {
+    let told = sql!(
+        tx,
+        execute,
+        "update lane_progress set expected_seq = 0
+         where centre = $1 and gateway = $2 and epoch = $3 and lane = $4 and expected_seq = $5",
+        scope.own_centre(),
+        end.gateway.0,
+        end.epoch.0,
+        end.lane.as_str(),
+        number(end.to)
+    )?;
+    Ok(told > 0)
 }
 
 /// The reports of lost ends.

@@ -7,6 +7,7 @@ use domain::id::EpochId;
 use domain::kind::Lane;
 use domain::time::Timestamp;
 use sqlx::{AssertSqlSafe, Postgres, Row, Sqlite, Transaction};
+use uuid::Uuid;
 
 use super::BoxIdentity;
 use super::arrived::{Arrived, Reading, TOMBSTONE};
@@ -120,6 +121,47 @@ async fn save_lane(tx: &mut Tx, scope: &Scope, place: &Place, held: &Held) -> Re
         ranges.as_str()
     )?;
     Ok(())
+}
+
+/// A lane of some epoch of a box.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LaneHeld {
+    /// The epoch.
+    pub epoch: EpochId,
+    /// The lane.
+    pub lane: Lane,
+    /// What is held of it.
+    pub held: Held,
+    /// The last number the box says it used; 0 = not told, or told as lost.
+    pub expected: u64,
+}
+
+/// What is held of every lane a box ever used.
+///
+/// # Errors
+/// When the store fails.
+pub async fn lanes(
+    tx: &mut Tx,
+    scope: &Scope,
+    from: &BoxIdentity,
+) -> Result<Vec<LaneHeld>, DbError> {
+    let rows = sql!(
+        tx,
+        fetch_all as (Uuid, String, i64, String, i64),
+        "select epoch, lane, through_seq, ranges, expected_seq from lane_progress
+         where centre = $1 and gateway = $2 order by epoch, lane",
+        scope.own_centre(),
+        from.gateway.0
+    )?;
+    let lane = |(epoch, lane, through, ranges, expected): (Uuid, String, i64, String, i64)| {
+        Some(LaneHeld {
+            epoch: EpochId(epoch),
+            lane: readable(lane.parse(), "lane_progress.lane")?,
+            held: read_held(through, &ranges),
+            expected: readable(u64::try_from(expected), "lane_progress.expected_seq")?,
+        })
+    };
+    Ok(rows.into_iter().filter_map(lane).collect())
 }
 
 /// What is held of a lane; nothing if it was never heard of.

@@ -553,3 +553,15 @@ async fn damaged_rows_of_a_point_and_its_lane_keep_no_alarm_waiting() {
     let case = stage.board().await.remove(0).case;
     assert_eq!(case.lines[0].activations, 2);
 }
+
+#[tokio::test]
+async fn a_hello_with_endless_epochs_is_answered_with_what_is_held() {
+    let stage = Stage::new().await;
+    stage.alarm(1, stage.press(1)).await;
+    let strange = (0..20_000).map(|n| EpochId(id(0x9_0000 + n)));
+    let draining = strange.chain([stage.epoch()]).collect();
+    let hello = hello(&stage, draining);
+    let welcome = stage.ingest.welcome(&stage.identity(), &hello).await;
+    let receipts = welcome.unwrap().receipts;
+    assert_eq!((receipts.len(), receipts[0].through_seq), (1, 1));
+}
