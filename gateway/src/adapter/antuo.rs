@@ -28,6 +28,11 @@ const ACCESS: &[Kind] = &[
     Kind::AccessExitRequest,
 ];
 
+/// Whether a topic is one of our own.
+pub fn is_spoken(topic: &str) -> bool {
+    below(topic, PREFIX).is_some()
+}
+
 /// Reads a message of our own schema; none when the topic is not one.
 pub fn read(book: &Book, signal: &Signal<'_>) -> Option<Heard> {
     let place = below(signal.topic, PREFIX)?;
@@ -171,7 +176,9 @@ pub const fn how(role: Role) -> How {
         | Role::Reader
         | Role::Motion
         | Role::Siren
-        | Role::Bridge => How::Card,
+        | Role::Bridge
+        | Role::Panel
+        | Role::Node => How::Card,
     }
 }
 
@@ -198,6 +205,18 @@ fn fits(role: Role, kind: Kind) -> bool {
         K::DeviceOnline,
     ];
     const TESTS: &[Kind] = &[K::AlarmTest, K::AlarmSilenced];
+    const PANEL: &[Kind] = &[
+        K::IntrusionAlarm,
+        K::AlarmPressed,
+        K::AlarmDuress,
+        K::FireSmokeAlarm,
+        K::FireHeatAlarm,
+        K::FireGasAlarm,
+        K::FireCoAlarm,
+        K::FireManualCallPointAlarm,
+        K::FireUnspecifiedAlarm,
+        K::WaterLeakAlarm,
+    ];
     const PRESS: &[Kind] = &[K::AlarmPressed, K::AlarmDuress, K::AlarmTest];
     let own: [&[Kind]; 2] = match role {
         Role::PanicButton => [PRESS, &[]],
@@ -215,7 +234,8 @@ fn fits(role: Role, kind: Kind) -> bool {
         Role::Lock => [&[K::LockLocked, K::LockUnlocked, K::LockJammed], ACCESS],
         Role::Reader => [ACCESS, &[]],
         Role::Motion => [&[K::IntrusionAlarm], &[]],
-        Role::Siren => [&[], &[]],
+        Role::Siren | Role::Node => [&[], &[]],
+        Role::Panel => [PANEL, TESTS],
         Role::Bridge => [&[K::BridgeOffline, K::BridgeOnline], &[]],
     };
     ANY.contains(&kind) || own.iter().any(|kinds| kinds.contains(&kind))

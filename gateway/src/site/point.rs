@@ -57,6 +57,10 @@ impl Site {
             .filter(|_| kind == Kind::DeviceOffline)
             .unwrap_or(point);
         self.understood(step, point, key);
+        // The silence of a sleeper means nothing before its interval has passed (R9).
+        if kind == Kind::DeviceOffline && key == AVAILABILITY && sleeps(step, point) {
+            return;
+        }
         if kind == Kind::BridgeOffline && key == AVAILABILITY && !step.is_retained() {
             self.bridge_spoke(step, point, active.is_none());
         }
@@ -378,6 +382,12 @@ impl Site {
 fn asks(kind: Kind) -> bool {
     let alarm = kind.hazard().is_some_and(is_peoples) && kind != Kind::DoorForced;
     alarm || kind == Kind::WaterLeakAlarm
+}
+
+/// Whether the installer says that the device sleeps between messages, so that its sessions end.
+fn sleeps(step: &Step<'_>, point: &PointKey) -> bool {
+    let enrolment = step.book.enrolment(point);
+    enrolment.is_some_and(|e| e.options.get("battery_sleeper") == Some(&true.into()))
 }
 
 /// Whether a hazard is one of people's lives, with an alarm of its own at the point.
