@@ -294,3 +294,6 @@ impl Message {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;
