@@ -348,4 +348,66 @@ mod tests {
         assert_eq!(level("door.opened", "cleared"), (Kind::DoorOpened, false));
         assert_eq!(level("door.closed", "raised"), (Kind::DoorOpened, false));
     }
+
+    const DOCUMENT: &str = include_str!("../../../docs/devices.md");
+
+    fn words_between_ticks(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// The published table of roles and kinds is the one that is enforced.
+    #[test]
+    fn the_document_names_every_kind_of_every_role() {
+        let mut documented = std::collections::BTreeSet::new();
+        let rows = DOCUMENT.lines().filter(|line| line.starts_with("| "));
+        let any = "`device.battery_low`, `device.tamper`, `device.fault`, `device.offline`, `device.online`";
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for word in words_between_ticks(cells[1]) {
+                let Ok(role) = serde_json::from_value::<Role>(word.into()) else {
+                    continue;
+                };
+                let own = format!("{any}, {}", cells[2]);
+                let mut kinds = words_between_ticks(&own);
+                kinds.sort_unstable();
+                let all = Kind::ALL.iter().filter(|kind| fits(role, **kind));
+                let mut fitting: Vec<&str> = all.map(|kind| kind.as_str()).collect();
+                fitting.sort_unstable();
+                assert_eq!(kinds, fitting, "{word}");
+                documented.insert(role);
+            }
+        }
+        assert_eq!(documented.len(), 16);
+        assert!(DOCUMENT.contains(&format!("| any | {any} |")));
+    }
+
+    /// Every example can be pasted and is understood.
+    #[test]
+    fn the_documents_examples_are_understood() {
+        let mut role = None;
+        let mut examples = 0;
+        for line in DOCUMENT.lines() {
+            if let Some((word, _)) = line.strip_prefix("# ").and_then(|l| l.split_once(':')) {
+                role = serde_json::from_value(word.into()).ok();
+            }
+            let (Some(role), Some((_, sent))) = (role, line.split_once(" -q 1 -t ")) else {
+                continue;
+            };
+            let (topic, body) = sent.split_once(" -m ").unwrap();
+            let book = book([enrolment("b", NAME, topic, role)]);
+            let signal = Signal {
+                topic,
+                payload: body.trim_matches('\'').as_bytes(),
+                retained: false,
+                username: "b",
+            };
+            let Some(Heard::Message(message)) = read(&book, &signal) else {
+                panic!("{line}");
+            };
+            let said = &message.readings[0].says;
+            assert!(!matches!(said, Says::Unread { .. }), "{line}: {said:?}");
+            examples += 1;
+        }
+        assert_eq!(examples, 6);
+    }
 }

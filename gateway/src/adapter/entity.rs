@@ -156,7 +156,7 @@ fn sensor(
             let is_voltage = number <= 5.0 && number.fract() != 0.0;
             if let Some(low) = is_low(&Value::from(number), points).filter(|_| !is_voltage) {
                 let word = if low { Word::Active } else { Word::Clear };
-                tell(Sense::Battery, word, entity.key, points, message);
+                tell(Sense::Battery, word, entity.address, points, message);
             }
         }
         (Name::About(sense), None) => {
@@ -190,11 +190,11 @@ fn say(
     match said {
         Some(said) => {
             for (sense, word) in said {
-                tell(sense, word, entity.key, points, message);
+                tell(sense, word, entity.address, points, message);
             }
         }
         None if matters(about) && names::lands(about, points) => {
-            unread(points, Unread::UnknownWord, entity.key, message);
+            unread(points, Unread::UnknownWord, entity.address, message);
         }
         None => {}
     }
@@ -355,7 +355,7 @@ pub fn attribute(
     };
     if let Some(is_there) = is_there {
         let word = if is_there { Word::Active } else { Word::Clear };
-        let key = format!("{}/{name}", entity.key);
+        let key = format!("{}/{name}", entity.address);
         tell(sense, word, &key, points, message);
     }
 }
@@ -377,7 +377,7 @@ pub fn reachable(
             &points[0].key(),
             Says::Level {
                 kind: Kind::DeviceOffline,
-                key: Cow::Owned(entity.key.to_owned()),
+                key: Cow::Owned(entity.address.to_owned()),
                 active: is_away.then(|| Kind::DeviceOffline.severity()),
             },
         );

@@ -19,7 +19,8 @@ pub const DEPTH_MAX: usize = 16;
 /// An object's members in the order written, a key said twice kept twice.
 pub type Pairs = Vec<(String, Value)>;
 
-/// A payload as text within the limits, without a byte order mark.
+/// A payload as text within the limits, without a byte order mark and the zero byte that some
+/// firmware sends at the end of its texts.
 ///
 /// # Errors
 /// When it is too long, not UTF-8 or nested too deep.
@@ -28,7 +29,7 @@ pub fn text(payload: &[u8]) -> Result<&str, Unread> {
         return Err(Unread::TooLong);
     }
     let text = std::str::from_utf8(payload).map_err(|_| Unread::NotUtf8)?;
-    let text = text.trim_start_matches('\u{feff}');
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
     if too_deep(text.as_bytes()) {
         return Err(Unread::TooDeep);
     }

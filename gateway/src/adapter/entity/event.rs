@@ -118,7 +118,7 @@ pub fn press(points: &[&Enrolment], entity: &Entity<'_>, word: &str, message: &m
             let state = State::Raised;
             message.says(&button.key(), Says::Moment { kind, state });
         } else if !is_beside(word) && !counts_itself(button) {
-            unread(points, Unread::UnknownWord, entity.key, message);
+            unread(points, Unread::UnknownWord, entity.address, message);
         }
         return;
     }

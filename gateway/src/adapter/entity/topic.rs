@@ -67,9 +67,7 @@ pub struct Entity<'t> {
     pub component: &'t str,
     /// The object id.
     pub object: &'t str,
-    /// Component and object id.
-    pub key: &'t str,
-    /// The topic up to the object id.
+    /// The topic up to the object id, which names the entity in the level store too.
     pub address: &'t str,
     /// What follows the object id.
     pub rest: &'t str,
@@ -94,7 +92,6 @@ impl<'t> Entity<'t> {
             prefix,
             component,
             object,
-            key: &address[prefix.len() + 1..],
             address,
             rest,
         })
@@ -107,7 +104,6 @@ impl<'t> Entity<'t> {
             prefix,
             component: "",
             object,
-            key: object,
             address: topic,
             rest: STATE,
         }
@@ -150,8 +146,8 @@ mod tests {
     fn a_topic_names_prefix_component_and_object() {
         let entity = Entity::of("kinder/floor 2/cover/gate/position/state").unwrap();
         assert_eq!(
-            (entity.prefix, entity.key, entity.rest),
-            ("kinder/floor 2", "cover/gate", "position/state")
+            (entity.prefix, entity.component, entity.rest),
+            ("kinder/floor 2", "cover", "position/state")
         );
         let entity = Entity::of("nap/lock/binary_sensor/x/state").unwrap();
         assert_eq!((entity.prefix, entity.object), ("nap/lock", "x"));
