@@ -19,6 +19,8 @@ use super::{AVAILABILITY, Book, Bridge, Heard, Message, Options, Says, Signal, b
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "esphome";
 const STATUS: &str = "status";
+/// Home Assistant's own birth and last will, which no node speaks for.
+const HOME_ASSISTANT: &str = "homeassistant/status";
 /// Topics of a node that are for the person who programs it.
 const CHATTER: &[&str] = &["debug", "log", "logs"];
 
@@ -42,6 +44,7 @@ pub fn address<'t>(topic: &'t str, _: &[u8], _: &Options) -> Option<&'t str> {
         return (entity.rest == STATE).then_some(entity.prefix);
     }
     match topic.rsplit_once('/') {
+        _ if topic == HOME_ASSISTANT => None,
         Some((prefix, STATUS)) => Some(prefix),
         Some((_, last)) if CHATTER.contains(&last) || is_command(topic) => None,
         Some(_) | None => Some(topic),

@@ -6,6 +6,7 @@
 
 mod actions;
 mod keys;
+mod models;
 
 use std::borrow::Cow;
 
@@ -21,7 +22,7 @@ use super::place::{Place, is_listed, is_low, matters, on_means, place, tell};
 use super::presence::presence_of;
 use super::sense::{Sense, Word, Words};
 use super::{AVAILABILITY, Book, Heard, Message, Options, Says, Signal, book::below};
-use keys::{ALARM_IS_LEVEL, Meaning, meaning};
+use keys::{Meaning, meaning};
 
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "zigbee2mqtt";
@@ -203,45 +204,38 @@ fn attribute(
     }
 }
 
-/// What a key means on these points: the installer's word first, then the table.
+/// What a key means on these points: the installer's word first, then the model's, then the table.
 fn meaning_here(key: &str, points: &[&Enrolment]) -> Option<Meaning> {
     if is_listed(points, "alarm_fields", key) {
         return Some(Meaning::Truth(Sense::Role));
     }
-    let open_is_true = on_means(points) == Some(Word::Active)
-        || points
-            .iter()
-            .any(|e| e.model.as_deref() == Some("TERNCY-DC01"));
-    match meaning(key) {
-        Some(Meaning::Inverse(sense)) if open_is_true => Some(Meaning::Truth(sense)),
+    let said = models::meaning(key, points).unwrap_or_else(|| meaning(key));
+    match said {
+        Some(Meaning::Inverse(sense)) if on_means(points) == Some(Word::Active) => {
+            Some(Meaning::Truth(sense))
+        }
         other => other,
     }
 }
 
 /// Whether the generic `alarm` is the detector's level. On most devices it is the siren's switch;
-/// it counts where the model is known, on a heat detector, or where no other key tells the hazard.
+/// it counts on a heat detector, or where no other key tells the hazard.
 fn alarm_is_level(points: &[&Enrolment], lone: bool) -> bool {
-    points.iter().any(|e| {
-        let known = e
-            .model
-            .as_deref()
-            .is_some_and(|m| ALARM_IS_LEVEL.contains(&m));
-        match e.role {
-            Role::Heat => true,
-            Role::Smoke | Role::Gas | Role::Co => known || lone,
-            Role::PanicButton
-            | Role::Keypad
-            | Role::ManualCallPoint
-            | Role::Water
-            | Role::Door
-            | Role::Lock
-            | Role::Reader
-            | Role::Motion
-            | Role::Siren
-            | Role::Bridge
-            | Role::Panel
-            | Role::Node => false,
-        }
+    points.iter().any(|e| match e.role {
+        Role::Heat => true,
+        Role::Smoke | Role::Gas | Role::Co => lone,
+        Role::PanicButton
+        | Role::Keypad
+        | Role::ManualCallPoint
+        | Role::Water
+        | Role::Door
+        | Role::Lock
+        | Role::Reader
+        | Role::Motion
+        | Role::Siren
+        | Role::Bridge
+        | Role::Panel
+        | Role::Node => false,
     })
 }
 
@@ -303,7 +297,7 @@ fn level(meaning: Meaning, key: &str, value: &Value, points: &[&Enrolment], mess
 
 fn look_up(words: Words, value: &Value) -> Option<Vec<(Sense, Word)>> {
     let text = match (value, json::truth(value)) {
-        (Value::String(text), _) => Cow::Borrowed(text.as_str()),
+        (Value::String(text), _) => Cow::Borrowed(text.trim()),
         (_, Some(truth)) => Cow::Owned(truth.to_string()),
         (_, None) => return None,
     };

@@ -29,13 +29,11 @@ pub enum Meaning {
     Action,
 }
 
-/// Models whose `alarm` is the detector's own level.
-pub const ALARM_IS_LEVEL: &[&str] = &["HM-5HA-E", "FFZB1-SM-ECO", "ZBCO-AE-10X-EUR"];
-
-/// What a key means; none for the many that say nothing about safety.
+/// What a key means, in any case of its letters; none for the many that say nothing about safety.
 #[must_use]
 pub fn meaning(key: &str) -> Option<Meaning> {
-    Some(match key {
+    let key = key.to_ascii_lowercase();
+    Some(match key.as_str() {
         "smoke" | "smoke_alarm_1" | "smoke_alarm_2" => Meaning::Truth(Smoke),
         "smoke_state" => Meaning::Words(SMOKE_STATE),
         "halo_alert_state" => Meaning::Words(HALO),
@@ -71,7 +69,7 @@ pub fn meaning(key: &str) -> Option<Meaning> {
         "test" | "testing" | "test_in_progress" | "test_mode" => Meaning::Truth(Test),
         "hush" | "smoke_alarm_silenced" => Meaning::Truth(Silenced),
         "action" | "click" => Meaning::Action,
-        _ => return numbered(key),
+        _ => return numbered(&key),
     })
 }
 
