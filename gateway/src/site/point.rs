@@ -65,8 +65,13 @@ impl Site {
             self.bridge_spoke(step, point, active.is_none());
         }
         let active = active.map(|severity| self.excused(step, point, kind, severity));
-        if active.is_none() && asks(kind) && self.is_replay(step, point) {
-            return;
+        if asks(kind) && self.is_replay(step, point) {
+            let condition = (point.clone(), kind);
+            if active.is_some() && !step.is_retained() {
+                self.said_since.insert(condition);
+            } else if active.is_none() && !self.said_since.contains(&condition) {
+                return;
+            }
         }
         let said = Said {
             key,
@@ -344,6 +349,7 @@ impl Site {
 
     /// A bridge said itself whether it is there. One that starts sends its cache first.
     fn bridge_spoke(&mut self, step: &Step<'_>, bridge: &PointKey, online: bool) {
+        self.said_since.clear();
         if online {
             let until = step.now.monotonic + REPLAY_FOR;
             self.replays.insert(bridge.clone(), until);
