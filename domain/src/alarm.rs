@@ -55,14 +55,16 @@ impl Nature {
             | Role::Heat
             | Role::Gas
             | Role::Co
-            | Role::ManualCallPoint => true,
+            | Role::ManualCallPoint
+            | Role::Panel => true,
             Role::Water
             | Role::Door
             | Role::Lock
             | Role::Reader
             | Role::Motion
             | Role::Siren
-            | Role::Bridge => false,
+            | Role::Bridge
+            | Role::Node => false,
         };
         Self {
             momentary: enrolment.momentary,

@@ -62,9 +62,9 @@ pub struct Enrolment {
     pub device: DeviceId,
     /// Its input.
     pub point: PointId,
-    /// Which adapter reads it, by name (`antuo`, `zigbee2mqtt`).
+    /// Which adapter reads it, by name (`antuo`, `zigbee2mqtt`, `esphome`, `ha-statestream`).
     pub ecosystem: String,
-    /// Where it speaks: the full topic for `antuo`, `{base}/{friendly name}` for `zigbee2mqtt`.
+    /// Where it speaks, in the form its adapter reads (`docs/devices.md`).
     pub address: String,
     /// Vendor model, which may select a profile.
     #[serde(default)]
@@ -149,6 +149,10 @@ pub enum Role {
     Siren,
     /// A device that carries others.
     Bridge,
+    /// An intruder alarm panel: it speaks for all inputs wired to it.
+    Panel,
+    /// A device without an input of its own: all that counts is whether it is there and well.
+    Node,
 }
 
 impl Role {
@@ -165,8 +169,11 @@ impl Role {
             | Self::Co
             | Self::ManualCallPoint
             | Self::Motion
-            | Self::Bridge => true,
-            Self::Water | Self::Door | Self::Lock | Self::Reader | Self::Siren => false,
+            | Self::Bridge
+            | Self::Panel => true,
+            Self::Water | Self::Door | Self::Lock | Self::Reader | Self::Siren | Self::Node => {
+                false
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `decode`: shows an installer what the box would make of given messages.
 //!
 //! One case a line of JSON in, one line out. It runs the very adapters and the very site that the
-//! box runs, with a store in memory. Owns the reading of a case: context into enrolments, steps
-//! into messages, time as one message every 1.5 s.
+//! box runs, with a store in memory. Owns the reading of a case: steps into messages, time as one
+//! message every 1.5 s; what was enrolled is `context`'s. Knows no vendor.
+
+mod context;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +12,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::config::{CONFIG_V, Config, Enrolment, Passage, Policy, Role};
+use domain::config::{CONFIG_V, Config, Enrolment, Policy};
 use domain::event::State;
-use domain::id::{CentreId, DeviceId, GatewayId, NotASlug, PointId, SLUG_MAX};
+use domain::id::{CentreId, GatewayId, NotASlug};
 use domain::kind::{Kind, Severity};
 use domain::time::{ClockTrust, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::adapter::{BadCredentialKey, Signal, antuo, zigbee2mqtt};
+use crate::adapter::{BadCredentialKey, Signal};
 use crate::site::{Decision, Mark, Now, Site};
 
 /// Time between two steps of a case.
@@ -33,6 +35,9 @@ pub enum DecodeFault {
     /// Not the JSON of a case.
     #[error("not a case: {0}")]
     NotACase(#[from] serde_json::Error),
+    /// Not text.
+    #[error("not UTF-8")]
+    NotUtf8(#[from] std::str::Utf8Error),
     /// A payload is not Base64.
     #[error("payload_b64 of step {0} is not Base64")]
     NotBase64(usize),
@@ -56,7 +61,7 @@ struct Case {
 #[derive(Deserialize)]
 struct Delivery {
     topic: Option<String>,
-    payload: Option<String>,
+    payload: Option<Value>,
     payload_b64: Option<String>,
     retain: Option<bool>,
     gateway: Option<String>,
@@ -81,6 +86,14 @@ pub struct Told {
     pub severity: Severity,
 }
 
+/// Runs one case given as it was read; the line to print.
+///
+/// # Errors
+/// When the line is no case.
+pub fn decode_bytes(line: &[u8]) -> Result<String, DecodeFault> {
+    decode(std::str::from_utf8(line)?.trim_start_matches('\u{feff}'))
+}
+
 /// Runs one case; the line to print.
 ///
 /// # Errors
@@ -97,7 +110,12 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
     let context = case.context.as_ref().unwrap_or(&empty);
     let steps = case.steps.as_deref().unwrap_or_default();
     let payloads = payloads(steps)?;
-    let enrolments = enrolments(case, context, steps, &payloads)?;
+    let topics: Vec<(&str, &[u8])> = steps
+        .iter()
+        .zip(&payloads)
+        .filter_map(|(step, payload)| Some((step.topic.as_deref()?, payload.as_slice())))
+        .collect();
+    let enrolments = context::enrolments(case.ecosystem.as_deref(), context, &topics)?;
     let config = Arc::new(config(enrolments));
     let mut now = Now {
         wall: context.get("now").and_then(instant).unwrap_or(START),
@@ -171,7 +189,9 @@ fn payloads(steps: &[Delivery]) -> Result<Vec<Vec<u8>>, DecodeFault> {
         (Some(coded), _) => STANDARD
             .decode(coded)
             .map_err(|_| DecodeFault::NotBase64(index + 1)),
-        (None, text) => Ok(text.clone().unwrap_or_default().into_bytes()),
+        (None, Some(Value::String(text))) => Ok(text.clone().into_bytes()),
+        (None, Some(Value::Null) | None) => Ok(Vec::new()),
+        (None, Some(document)) => Ok(document.to_string().into_bytes()),
     };
     steps.iter().enumerate().map(bytes).collect()
 }
@@ -216,131 +236,6 @@ fn config(enrolments: Vec<Enrolment>) -> Config {
         collectors: Vec::new(),
         policy: Policy::default(),
     }
-}
-
-/// What an installer would have enrolled: every state topic of a case belongs to its one device,
-/// unless `devices` says otherwise.
-fn enrolments(
-    case: &Case,
-    context: &Map<String, Value>,
-    steps: &[Delivery],
-    payloads: &[Vec<u8>],
-) -> Result<Vec<Enrolment>, DecodeFault> {
-    if context.get("enrolled") == Some(&Value::Bool(false)) {
-        return Ok(Vec::new());
-    }
-    let topics: Vec<(&str, &[u8])> = steps
-        .iter()
-        .zip(payloads)
-        .filter_map(|(step, payload)| Some((step.topic.as_deref()?, payload.as_slice())))
-        .filter(|(topic, _)| !topic.starts_with('$'))
-        .collect();
-    let text = |key: &str| context.get(key).and_then(Value::as_str);
-    let ecosystem = text("ecosystem")
-        .or(case.ecosystem.as_deref())
-        .filter(|name| *name != "robustness")
-        .unwrap_or_else(|| spoken_in(&topics));
-    let mut enrolments = Vec::new();
-    let mut enrol = |device: &str, address: &str, roles: &str| -> Result<(), DecodeFault> {
-        for word in roles.split('+') {
-            if let Some(role) = role(word.trim()) {
-                enrolments.push(enrolment(context, ecosystem, device, address, role)?);
-            }
-        }
-        Ok(())
-    };
-    let devices = context.get("devices").and_then(Value::as_object);
-    let base = topics.first().and_then(|(topic, _)| topic.split_once('/'));
-    for (child, role) in devices.into_iter().flatten() {
-        let spoken = |(topic, _): &(&str, &[u8])| topic.starts_with(child.as_str());
-        let address = match base {
-            Some((base, _)) if !topics.iter().any(spoken) => format!("{base}/{child}"),
-            Some(_) | None => child.clone(),
-        };
-        enrol(child, &address, role.as_str().unwrap_or_default())?;
-    }
-    let Some(roles) = text("role") else {
-        return Ok(enrolments);
-    };
-    if devices.is_none() || role(roles) == Some(Role::Bridge) {
-        for address in addresses(ecosystem, &topics, roles, text("output")) {
-            enrol("device", address, roles)?;
-        }
-    }
-    Ok(enrolments)
-}
-
-/// The ecosystem of a case that names none, by its topics.
-fn spoken_in<'a>(topics: &[(&'a str, &[u8])]) -> &'a str {
-    topics
-        .iter()
-        .filter_map(|(topic, _)| topic.split_once('/'))
-        .map(|(base, _)| base)
-        .find(|base| [antuo::NAME, zigbee2mqtt::NAME].contains(base))
-        .unwrap_or_default()
-}
-
-/// The addresses at which the case's one device speaks.
-fn addresses<'t>(
-    ecosystem: &str,
-    topics: &[(&'t str, &[u8])],
-    roles: &str,
-    output: Option<&str>,
-) -> Vec<&'t str> {
-    let is_bridge = role(roles) == Some(Role::Bridge);
-    let of = |(topic, payload): &(&'t str, &[u8])| match ecosystem {
-        zigbee2mqtt::NAME if is_bridge => topic.split_once('/').map(|(base, _)| base),
-        zigbee2mqtt::NAME => zigbee2mqtt::address(topic, payload, output),
-        _ => Some(*topic),
-    };
-    let mut found: Vec<&str> = topics.iter().filter_map(of).collect();
-    found.sort_unstable();
-    found.dedup();
-    let all = found.clone();
-    // `NAME/action` beside `NAME` is a part of it.
-    found.retain(|address| {
-        let parent = address.rsplit_once('/').map(|(parent, _)| parent);
-        !parent.is_some_and(|parent| all.contains(&parent))
-    });
-    found
-}
-
-fn enrolment(
-    context: &Map<String, Value>,
-    ecosystem: &str,
-    device: &str,
-    address: &str,
-    role: Role,
-) -> Result<Enrolment, NotASlug> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let name: String = device.chars().map(plain).take(SLUG_MAX).collect();
-    Ok(Enrolment {
-        device: DeviceId::try_from(name)?,
-        point: PointId::try_from(format!("{role:?}").to_ascii_lowercase())?,
-        ecosystem: ecosystem.to_owned(),
-        address: address.to_owned(),
-        model: context
-            .get("model")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        role,
-        zone: None,
-        number: 1,
-        momentary: role == Role::PanicButton,
-        latching: false,
-        interval_s: None,
-        passage: Passage::None,
-        decides: context.get("decides") != Some(&Value::Bool(false)),
-        options: context.clone(),
-    })
-}
-
-/// A role by its word, with the words people use for a motion sensor.
-fn role(word: &str) -> Option<Role> {
-    if ["occupancy", "presence", "vibration"].contains(&word) {
-        return Some(Role::Motion);
-    }
-    serde_json::from_value(Value::String(word.to_owned())).ok()
 }
 
 #[cfg(test)]

@@ -102,15 +102,27 @@ fn listen_to_the_log() {
     }
 }
 
+/// One line out for each case; a line that is none is told on standard error, and the others are
+/// still read.
 fn decode_lines() -> Result<()> {
     let mut out = io::stdout().lock();
-    for (number, line) in io::stdin().lock().lines().enumerate() {
+    let mut bad = 0_u64;
+    for (number, line) in io::stdin().lock().split(b'\n').enumerate() {
         let line = line.context("standard input")?;
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let read = decode::decode(&line).with_context(|| format!("line {}", number + 1))?;
-        writeln!(out, "{read}").context("standard output")?;
+        match decode::decode_bytes(&line) {
+            Ok(read) => writeln!(out, "{read}").context("standard output")?,
+            Err(fault) => {
+                bad += 1;
+                eprintln!("antuo-gateway: line {}: {}", number + 1, chain(&fault));
+            }
+        }
     }
-    Ok(())
+    out.flush().context("standard output")?;
+    match bad {
+        0 => Ok(()),
+        _ => bail!("lines that are no case: {bad}"),
+    }
 }

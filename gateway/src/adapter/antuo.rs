@@ -28,6 +28,11 @@ const ACCESS: &[Kind] = &[
     Kind::AccessExitRequest,
 ];
 
+/// Whether a topic is one of our own.
+pub fn is_spoken(topic: &str) -> bool {
+    below(topic, PREFIX).is_some()
+}
+
 /// Reads a message of our own schema; none when the topic is not one.
 pub fn read(book: &Book, signal: &Signal<'_>) -> Option<Heard> {
     let place = below(signal.topic, PREFIX)?;
@@ -171,7 +176,9 @@ pub const fn how(role: Role) -> How {
         | Role::Reader
         | Role::Motion
         | Role::Siren
-        | Role::Bridge => How::Card,
+        | Role::Bridge
+        | Role::Panel
+        | Role::Node => How::Card,
     }
 }
 
@@ -198,6 +205,18 @@ fn fits(role: Role, kind: Kind) -> bool {
         K::DeviceOnline,
     ];
     const TESTS: &[Kind] = &[K::AlarmTest, K::AlarmSilenced];
+    const PANEL: &[Kind] = &[
+        K::IntrusionAlarm,
+        K::AlarmPressed,
+        K::AlarmDuress,
+        K::FireSmokeAlarm,
+        K::FireHeatAlarm,
+        K::FireGasAlarm,
+        K::FireCoAlarm,
+        K::FireManualCallPointAlarm,
+        K::FireUnspecifiedAlarm,
+        K::WaterLeakAlarm,
+    ];
     const PRESS: &[Kind] = &[K::AlarmPressed, K::AlarmDuress, K::AlarmTest];
     let own: [&[Kind]; 2] = match role {
         Role::PanicButton => [PRESS, &[]],
@@ -215,7 +234,8 @@ fn fits(role: Role, kind: Kind) -> bool {
         Role::Lock => [&[K::LockLocked, K::LockUnlocked, K::LockJammed], ACCESS],
         Role::Reader => [ACCESS, &[]],
         Role::Motion => [&[K::IntrusionAlarm], &[]],
-        Role::Siren => [&[], &[]],
+        Role::Siren | Role::Node => [&[], &[]],
+        Role::Panel => [PANEL, TESTS],
         Role::Bridge => [&[K::BridgeOffline, K::BridgeOnline], &[]],
     };
     ANY.contains(&kind) || own.iter().any(|kinds| kinds.contains(&kind))
@@ -327,5 +347,67 @@ mod tests {
         assert_eq!(level("door.opened", "raised"), (Kind::DoorOpened, true));
         assert_eq!(level("door.opened", "cleared"), (Kind::DoorOpened, false));
         assert_eq!(level("door.closed", "raised"), (Kind::DoorOpened, false));
+    }
+
+    const DOCUMENT: &str = include_str!("../../../docs/devices.md");
+
+    fn words_between_ticks(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// The published table of roles and kinds is the one that is enforced.
+    #[test]
+    fn the_document_names_every_kind_of_every_role() {
+        let mut documented = std::collections::BTreeSet::new();
+        let rows = DOCUMENT.lines().filter(|line| line.starts_with("| "));
+        let any = "`device.battery_low`, `device.tamper`, `device.fault`, `device.offline`, `device.online`";
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for word in words_between_ticks(cells[1]) {
+                let Ok(role) = serde_json::from_value::<Role>(word.into()) else {
+                    continue;
+                };
+                let own = format!("{any}, {}", cells[2]);
+                let mut kinds = words_between_ticks(&own);
+                kinds.sort_unstable();
+                let all = Kind::ALL.iter().filter(|kind| fits(role, **kind));
+                let mut fitting: Vec<&str> = all.map(|kind| kind.as_str()).collect();
+                fitting.sort_unstable();
+                assert_eq!(kinds, fitting, "{word}");
+                documented.insert(role);
+            }
+        }
+        assert_eq!(documented.len(), 16);
+        assert!(DOCUMENT.contains(&format!("| any | {any} |")));
+    }
+
+    /// Every example can be pasted and is understood.
+    #[test]
+    fn the_documents_examples_are_understood() {
+        let mut role = None;
+        let mut examples = 0;
+        for line in DOCUMENT.lines() {
+            if let Some((word, _)) = line.strip_prefix("# ").and_then(|l| l.split_once(':')) {
+                role = serde_json::from_value(word.into()).ok();
+            }
+            let (Some(role), Some((_, sent))) = (role, line.split_once(" -q 1 -t ")) else {
+                continue;
+            };
+            let (topic, body) = sent.split_once(" -m ").unwrap();
+            let book = book([enrolment("b", NAME, topic, role)]);
+            let signal = Signal {
+                topic,
+                payload: body.trim_matches('\'').as_bytes(),
+                retained: false,
+                username: "b",
+            };
+            let Some(Heard::Message(message)) = read(&book, &signal) else {
+                panic!("{line}");
+            };
+            let said = &message.readings[0].says;
+            assert!(!matches!(said, Says::Unread { .. }), "{line}: {said:?}");
+            examples += 1;
+        }
+        assert_eq!(examples, 6);
     }
 }

@@ -185,30 +185,26 @@ fn bridges(enrolments: &[Enrolment], leads: &BTreeMap<DeviceId, PointKey>) -> Ve
         let Some(family) = family(&enrolment.ecosystem) else {
             continue;
         };
-        let Some(base) = (family.bridge)(enrolment) else {
-            continue;
-        };
+        let base = (family.bridge)(enrolment);
         let carrier = found.iter_mut().find(|bridge| {
             bridge.family == family.name
-                && (bridge.base == base || below(&enrolment.address, &bridge.base).is_some())
+                && (base == Some(bridge.base.as_str())
+                    || enrolment.address == bridge.base
+                    || below(&enrolment.address, &bridge.base).is_some())
         });
         let lead = leads.get(&enrolment.device).cloned();
-        match (carrier, enrolment.role) {
-            (Some(bridge), _) => bridge
-                .children
-                .extend(lead.filter(|point| *point != bridge.point)),
-            (None, domain::config::Role::Bridge) => found.push(Bridge {
-                family: family.name,
-                base: base.to_owned(),
-                point: enrolment.key(),
-                children: Vec::new(),
-            }),
-            (None, _) => found.extend(named_after(base).map(|point| Bridge {
+        if let Some(bridge) = carrier {
+            let point = lead.filter(|point| *point != bridge.point);
+            bridge.children.extend(point);
+        } else if let Some(base) = base {
+            let is_bridge = enrolment.role == domain::config::Role::Bridge;
+            let own = is_bridge.then(|| enrolment.key());
+            found.extend(own.or_else(|| named_after(base)).map(|point| Bridge {
                 family: family.name,
                 base: base.to_owned(),
                 point,
-                children: lead.into_iter().collect(),
-            })),
+                children: lead.filter(|_| !is_bridge).into_iter().collect(),
+            }));
         }
     }
     for bridge in &mut found {
@@ -317,7 +313,7 @@ pub mod tests {
 
     #[test]
     fn an_ecosystem_without_adapter_is_found_by_its_address() {
-        let book = book([enrolment("e", "esphome", "nap/smoke", Role::Smoke)]);
+        let book = book([enrolment("e", "tasmota", "nap/smoke", Role::Smoke)]);
         assert!(book.without_adapter("nap/smoke").is_some());
         assert!(book.without_adapter("nap/smoke/state").is_some());
         assert!(book.without_adapter("nap/smokeless").is_none());

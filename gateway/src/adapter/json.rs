@@ -3,7 +3,6 @@
 //!
 //! Never knows what a key means.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use domain::event::Unread;
@@ -19,7 +18,8 @@ pub const DEPTH_MAX: usize = 16;
 /// An object's members in the order written, a key said twice kept twice.
 pub type Pairs = Vec<(String, Value)>;
 
-/// A payload as text within the limits, without a byte order mark.
+/// A payload as text within the limits, without a byte order mark and the zero byte that some
+/// firmware sends at the end of its texts.
 ///
 /// # Errors
 /// When it is too long, not UTF-8 or nested too deep.
@@ -28,7 +28,7 @@ pub fn text(payload: &[u8]) -> Result<&str, Unread> {
         return Err(Unread::TooLong);
     }
     let text = std::str::from_utf8(payload).map_err(|_| Unread::NotUtf8)?;
-    let text = text.trim_start_matches('\u{feff}');
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
     if too_deep(text.as_bytes()) {
         return Err(Unread::TooDeep);
     }
@@ -41,10 +41,8 @@ pub fn text(payload: &[u8]) -> Result<&str, Unread> {
 /// When it is not readable, not JSON, or not an object.
 pub fn object(payload: &[u8]) -> Result<Pairs, Unread> {
     let text = text(payload)?;
-    let parsed = serde_json::from_str(text).or_else(|fault| match without_non_numbers(text) {
-        Cow::Owned(mended) => serde_json::from_str(&mended),
-        Cow::Borrowed(_) => Err(fault),
-    });
+    let parsed =
+        serde_json::from_str(text).or_else(|_| serde_json::from_slice(&without_non_numbers(text)));
     match parsed {
         Ok(Members(pairs)) => Ok(pairs),
         Err(fault) => Err(match fault.classify() {
@@ -112,35 +110,24 @@ fn unquoted(text: &[u8]) -> impl Iterator<Item = (u8, bool)> {
     })
 }
 
-/// `NaN` and infinities are no JSON, but some writers write them: as null they say nothing, and the
-/// alarm beside them is still read.
-fn without_non_numbers(text: &str) -> Cow<'_, str> {
-    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-    if !WORDS.iter().any(|word| text.contains(word)) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut skip = 0_usize;
-    for ((at, c), (_, quoted)) in text.char_indices().zip(chars_quoted(text)) {
-        if skip > 0 {
-            skip -= 1;
+/// NaN, infinities and numbers beyond all measure are no JSON, but some writers write them, in any
+/// case: as null they say nothing, and the alarm beside them is still read.
+fn without_non_numbers(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut start = 0;
+    let end = std::iter::once((b' ', false));
+    for (at, (byte, quoted)) in unquoted(text.as_bytes()).chain(end).enumerate() {
+        if !quoted && (byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
             continue;
         }
-        let word = WORDS.iter().find(|word| text[at..].starts_with(**word));
-        match word {
-            Some(word) if !quoted => {
-                out.push_str("null");
-                skip = word.len() - 1;
-            }
-            Some(_) | None => out.push(c),
-        }
+        let bare = text.get(start..at).unwrap_or_default();
+        let is_beyond = bare.parse::<f64>().is_ok_and(|number| !number.is_finite());
+        let said = if is_beyond { "null" } else { bare };
+        out.extend_from_slice(said.as_bytes());
+        out.push(byte);
+        start = at + 1;
     }
-    Cow::Owned(out)
-}
-
-fn chars_quoted(text: &str) -> impl Iterator<Item = (u8, bool)> {
-    let bytes = text.as_bytes();
-    unquoted(bytes).filter(|(byte, _)| (byte & 0xc0) != 0x80)
+    out
 }
 
 /// True or false as devices write it: `true`, `1`, `"ON"`, in any case. Nothing else.
@@ -154,6 +141,7 @@ pub fn truth(value: &Value) -> Option<bool> {
             Some(_) | None => None,
         },
         Value::String(text) => {
+            let text = text.trim();
             let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
             if is(["true", "on", "1"]) {
                 Some(true)
@@ -260,12 +248,15 @@ mod tests {
     #[test]
     fn a_strict_parser_would_throw_these_alarms_away() {
         let pairs = object(
-            "\u{feff}{\"t\":NaN,\"x\":-Infinity,\"s\":\"NaN 烟\",\"smoke\":true}".as_bytes(),
+            "\u{feff}{\"t\":NaN,\"x\":-Infinity,\"y\":-nan,\"z\":1e999,\"s\":\"nan 烟\",\"smoke\":true}"
+                .as_bytes(),
         );
         let expected = [
             ("t", json!(null)),
             ("x", json!(null)),
-            ("s", json!("NaN 烟")),
+            ("y", json!(null)),
+            ("z", json!(null)),
+            ("s", json!("nan 烟")),
             ("smoke", json!(true)),
         ];
         assert_eq!(pairs.unwrap(), expected.map(|(k, v)| (k.to_owned(), v)));
@@ -281,7 +272,7 @@ mod tests {
             json!("ON"),
             json!("On"),
             json!("1"),
-            json!("TRUE"),
+            json!(" TRUE\n"),
         ] {
             assert_eq!(truth(&yes), Some(true), "{yes}");
         }

@@ -6,7 +6,13 @@
 
 pub mod antuo;
 mod book;
+mod entity;
+mod esphome;
 mod json;
+mod place;
+mod presence;
+mod sense;
+mod statestream;
 pub mod zigbee2mqtt;
 
 use std::borrow::Cow;
@@ -43,24 +49,73 @@ struct Family {
     read: fn(&Book, &Signal<'_>) -> Option<Heard>,
     /// The base topic of the bridge an enrolment stands behind, or is.
     bridge: fn(&Enrolment) -> Option<&str>,
+    /// The address at which an installer would enrol what speaks on a topic; `None` for a topic that
+    /// is no device's.
+    address: for<'t> fn(&'t str, &[u8], &Options) -> Option<&'t str>,
+    /// Whether a topic looks like this family's when nobody says whose it is.
+    is_spoken: fn(&str) -> bool,
 }
 
-/// The registry: a new family is one file and one line here.
+/// What an installer set beside address and role.
+type Options = serde_json::Map<String, serde_json::Value>;
+
+/// The registry: a new family is one file and one entry here. Of two families that read the same
+/// topic the earlier one counts.
 const FAMILIES: &[Family] = &[
     Family {
         name: antuo::NAME,
         read: antuo::read,
         bridge: |_| None,
+        address: |topic, _, _| Some(topic),
+        is_spoken: antuo::is_spoken,
     },
     Family {
         name: zigbee2mqtt::NAME,
         read: zigbee2mqtt::read,
         bridge: zigbee2mqtt::bridge,
+        address: zigbee2mqtt::address,
+        is_spoken: zigbee2mqtt::is_spoken,
+    },
+    Family {
+        name: statestream::NAME,
+        read: statestream::read,
+        bridge: statestream::bridge,
+        address: statestream::address,
+        is_spoken: |_| false,
+    },
+    Family {
+        name: esphome::NAME,
+        read: esphome::read,
+        bridge: esphome::bridge,
+        address: esphome::address,
+        is_spoken: esphome::is_spoken,
     },
 ];
 
 fn family(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.name == name)
+}
+
+/// The ecosystem that a topic looks like.
+#[must_use]
+pub fn looks_like(topic: &str) -> Option<&'static str> {
+    let found = FAMILIES.iter().find(|family| (family.is_spoken)(topic))?;
+    Some(found.name)
+}
+
+/// The address at which an installer would enrol what speaks on a topic; the topic itself where no
+/// adapter knows better.
+#[must_use]
+pub fn address<'t>(
+    ecosystem: &str,
+    topic: &'t str,
+    payload: &[u8],
+    options: &Options,
+) -> Option<&'t str> {
+    match family(ecosystem) {
+        Some(family) => (family.address)(topic, payload, options),
+        None => Some(topic),
+    }
 }
 
 /// What became of a message.
@@ -182,18 +237,21 @@ pub const fn ingest_kind(why: Unread) -> Kind {
     }
 }
 
-/// Reads one message with whichever family its topic belongs to.
+/// Reads one message with whichever family knows who sent it.
 #[must_use]
 pub fn read(book: &Book, signal: &Signal<'_>) -> Heard {
-    FAMILIES
-        .iter()
-        .find_map(|family| (family.read)(book, signal))
-        .or_else(|| {
-            book.without_adapter(signal.topic)
-                .cloned()
-                .map(Heard::NoAdapter)
-        })
-        .unwrap_or(Heard::Foreign)
+    let mut otherwise = None;
+    for family in FAMILIES {
+        match (family.read)(book, signal) {
+            Some(message @ Heard::Message(_)) => return message,
+            Some(heard) => otherwise = otherwise.or(Some(heard)),
+            None => {}
+        }
+    }
+    match book.without_adapter(signal.topic) {
+        Some(point) => Heard::NoAdapter(point.clone()),
+        None => otherwise.unwrap_or(Heard::Foreign),
+    }
 }
 
 impl Message {
@@ -236,3 +294,6 @@ impl Message {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 
 mod actions;
 mod keys;
-mod place;
+mod models;
 
 use std::borrow::Cow;
 
@@ -18,9 +18,11 @@ use domain::time::Timestamp;
 use serde_json::Value;
 
 use super::json::{self, Pairs};
-use super::{AVAILABILITY, Book, Heard, Message, Says, Signal, book::below};
-use keys::{ALARM_IS_LEVEL, BATTERY_LOW, Meaning, Sense, Word, Words, meaning};
-use place::{Place, matters, place, severity};
+use super::place::{Place, is_listed, is_low, matters, on_means, place, tell};
+use super::presence::presence_of;
+use super::sense::{Sense, Word, Words};
+use super::{AVAILABILITY, Book, Heard, Message, Options, Says, Signal, book::below};
+use keys::{Meaning, meaning};
 
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "zigbee2mqtt";
@@ -38,18 +40,27 @@ pub fn bridge(enrolment: &Enrolment) -> Option<&str> {
     address.split_once('/').map(|(base, _)| base)
 }
 
+/// Whether a topic lies below the base it comes with.
+pub fn is_spoken(topic: &str) -> bool {
+    below(topic, DEFAULT_BASE).is_some()
+}
+
 /// The address an installer would enrol the device behind a topic at; none for a topic that is no
-/// device's. `output` is the setting of that name.
-pub fn address<'t>(topic: &'t str, payload: &[u8], output: Option<&str>) -> Option<&'t str> {
+/// device's. The option `output` is the setting of that name.
+pub fn address<'t>(topic: &'t str, payload: &[u8], options: &Options) -> Option<&'t str> {
     let (base, rest) = topic.split_once('/')?;
+    if options.get("role").and_then(Value::as_str) == Some("bridge") {
+        return Some(base);
+    }
     let (above, last) = topic.rsplit_once('/')?;
     if rest.starts_with("bridge/") || is_command(above, last) {
         return None;
     }
-    let is_attribute = match output {
+    let is_attribute = match options.get("output").and_then(Value::as_str) {
         Some("attribute") => true,
         Some("attribute_and_json") => !payload.starts_with(b"{"),
-        Some(_) | None => false,
+        // Beside JSON the action has a topic of its own.
+        Some(_) | None => last == "action",
     };
     if last == AVAILABILITY || is_attribute {
         (above != base).then_some(above)
@@ -120,33 +131,6 @@ fn part(book: &Book, carrier: Option<&PointKey>, signal: &Signal<'_>) -> Heard {
             through: carrier.cloned(),
         },
     }
-}
-
-/// An online/offline topic, JSON or plain text. `by` is who was heard saying it.
-fn presence_of(point: &PointKey, by: &PointKey, kind: Kind, signal: &Signal<'_>) -> Message {
-    let message = Message::from([by.clone()]);
-    let word = match json::text(signal.payload) {
-        Ok(text) if text.trim_start().starts_with('{') => match json::object(signal.payload) {
-            Ok(pairs) => pairs
-                .into_iter()
-                .find(|(key, _)| key == "state")
-                .and_then(|(_, value)| value.as_str().map(str::to_owned)),
-            Err(why) => return message.unread(point, why),
-        },
-        Ok(text) => Some(text.trim().trim_matches('"').to_owned()),
-        Err(why) => return message.unread(point, why),
-    };
-    let active = match word.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        Some("online") => None,
-        Some("offline") => Some(kind.severity()),
-        Some("") => return message,
-        Some(_) => return message.unread(point, Unread::UnknownWord),
-        None => return message.unread(point, Unread::MissingField),
-    };
-    let mut message = message;
-    let key = Cow::Borrowed(AVAILABILITY);
-    message.says(point, Says::Level { kind, key, active });
-    message
 }
 
 /// A device's whole state as one object.
@@ -220,51 +204,38 @@ fn attribute(
     }
 }
 
-/// What a key means on these points: the installer's word first, then the table.
+/// What a key means on these points: the installer's word first, then the model's, then the table.
 fn meaning_here(key: &str, points: &[&Enrolment]) -> Option<Meaning> {
-    let named = |list: &str| {
-        points.iter().any(|e| {
-            e.options
-                .get(list)
-                .and_then(Value::as_array)
-                .is_some_and(|keys| keys.iter().any(|k| k.as_str() == Some(key)))
-        })
-    };
-    if named("alarm_fields") {
+    if is_listed(points, "alarm_fields", key) {
         return Some(Meaning::Truth(Sense::Role));
     }
-    let open_is_true = points.iter().any(|e| {
-        e.options.get("on").and_then(Value::as_str) == Some("open")
-            || e.model.as_deref() == Some("TERNCY-DC01")
-    });
-    match meaning(key) {
-        Some(Meaning::Inverse(sense)) if open_is_true => Some(Meaning::Truth(sense)),
+    let said = models::meaning(key, points).unwrap_or_else(|| meaning(key));
+    match said {
+        Some(Meaning::Inverse(sense)) if on_means(points) == Some(Word::Active) => {
+            Some(Meaning::Truth(sense))
+        }
         other => other,
     }
 }
 
 /// Whether the generic `alarm` is the detector's level. On most devices it is the siren's switch;
-/// it counts where the model is known, on a heat detector, or where no other key tells the hazard.
+/// it counts on a heat detector, or where no other key tells the hazard.
 fn alarm_is_level(points: &[&Enrolment], lone: bool) -> bool {
-    points.iter().any(|e| {
-        let known = e
-            .model
-            .as_deref()
-            .is_some_and(|m| ALARM_IS_LEVEL.contains(&m));
-        match e.role {
-            Role::Heat => true,
-            Role::Smoke | Role::Gas | Role::Co => known || lone,
-            Role::PanicButton
-            | Role::Keypad
-            | Role::ManualCallPoint
-            | Role::Water
-            | Role::Door
-            | Role::Lock
-            | Role::Reader
-            | Role::Motion
-            | Role::Siren
-            | Role::Bridge => false,
-        }
+    points.iter().any(|e| match e.role {
+        Role::Heat => true,
+        Role::Smoke | Role::Gas | Role::Co => lone,
+        Role::PanicButton
+        | Role::Keypad
+        | Role::ManualCallPoint
+        | Role::Water
+        | Role::Door
+        | Role::Lock
+        | Role::Reader
+        | Role::Motion
+        | Role::Siren
+        | Role::Bridge
+        | Role::Panel
+        | Role::Node => false,
     })
 }
 
@@ -324,30 +295,9 @@ fn level(meaning: Meaning, key: &str, value: &Value, points: &[&Enrolment], mess
     }
 }
 
-fn tell(sense: Sense, word: Word, key: &str, points: &[&Enrolment], message: &mut Message) {
-    match (place(sense, points), word) {
-        (Place::At(enrolment, kind), _) => message.says(
-            &enrolment.key(),
-            Says::Level {
-                kind,
-                key: Cow::Owned(key.to_owned()),
-                active: severity(sense, word, kind),
-            },
-        ),
-        (Place::Stranger, Word::Active) => message.says(
-            &points[0].key(),
-            Says::Unread {
-                why: Unread::NotThisRole,
-                key: Some(Cow::Owned(key.to_owned())),
-            },
-        ),
-        (Place::Stranger, Word::Clear) | (Place::Nowhere, _) => {}
-    }
-}
-
 fn look_up(words: Words, value: &Value) -> Option<Vec<(Sense, Word)>> {
     let text = match (value, json::truth(value)) {
-        (Value::String(text), _) => Cow::Borrowed(text.as_str()),
+        (Value::String(text), _) => Cow::Borrowed(text.trim()),
         (_, Some(truth)) => Cow::Owned(truth.to_string()),
         (_, None) => return None,
     };
@@ -355,19 +305,6 @@ fn look_up(words: Words, value: &Value) -> Option<Vec<(Sense, Word)>> {
         .iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(&text))
         .map(|(_, says)| says.to_vec())
-}
-
-/// Whether a charge is low; none when it is no percentage or the device hangs on the mains.
-fn is_low(value: &Value, points: &[&Enrolment]) -> Option<bool> {
-    let mains = points
-        .iter()
-        .any(|e| e.options.get("mains") == Some(&Value::Bool(true)));
-    let percent = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().trim_end_matches('%').parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }?;
-    ((0.0..=100.0).contains(&percent) && !mains).then_some(percent <= BATTERY_LOW)
 }
 
 /// `last_seen` in the three forms it can be set to.

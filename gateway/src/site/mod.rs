@@ -17,7 +17,7 @@ mod tests;
 mod timed;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub struct Site {
     quotas: BTreeMap<Speaker, Quota>,
     /// Bridges that just started and are sending old states as if they were new.
     replays: BTreeMap<PointKey, Duration>,
+    /// Conditions that were told as there since a bridge last started: their end is no old state.
+    said_since: BTreeSet<(PointKey, Kind)>,
     timers: BTreeMap<Timer, Duration>,
 }
 
@@ -114,6 +116,7 @@ impl Site {
             paces: BTreeMap::new(),
             quotas: BTreeMap::new(),
             replays: BTreeMap::new(),
+            said_since: BTreeSet::new(),
             timers: BTreeMap::new(),
         };
         site.supervise(monotonic);

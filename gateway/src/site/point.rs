@@ -57,12 +57,21 @@ impl Site {
             .filter(|_| kind == Kind::DeviceOffline)
             .unwrap_or(point);
         self.understood(step, point, key);
+        // The silence of a sleeper means nothing before its interval has passed (R9).
+        if kind == Kind::DeviceOffline && key == AVAILABILITY && sleeps(step, point) {
+            return;
+        }
         if kind == Kind::BridgeOffline && key == AVAILABILITY && !step.is_retained() {
             self.bridge_spoke(step, point, active.is_none());
         }
         let active = active.map(|severity| self.excused(step, point, kind, severity));
-        if active.is_none() && asks(kind) && self.is_replay(step, point) {
-            return;
+        if asks(kind) && self.is_replay(step, point) {
+            let condition = (point.clone(), kind);
+            if active.is_some() && !step.is_retained() {
+                self.said_since.insert(condition);
+            } else if active.is_none() && !self.said_since.contains(&condition) {
+                return;
+            }
         }
         let said = Said {
             key,
@@ -340,6 +349,7 @@ impl Site {
 
     /// A bridge said itself whether it is there. One that starts sends its cache first.
     fn bridge_spoke(&mut self, step: &Step<'_>, bridge: &PointKey, online: bool) {
+        self.said_since.clear();
         if online {
             let until = step.now.monotonic + REPLAY_FOR;
             self.replays.insert(bridge.clone(), until);
@@ -378,6 +388,12 @@ impl Site {
 fn asks(kind: Kind) -> bool {
     let alarm = kind.hazard().is_some_and(is_peoples) && kind != Kind::DoorForced;
     alarm || kind == Kind::WaterLeakAlarm
+}
+
+/// Whether the installer says that the device sleeps between messages, so that its sessions end.
+fn sleeps(step: &Step<'_>, point: &PointKey) -> bool {
+    let enrolment = step.book.enrolment(point);
+    enrolment.is_some_and(|e| e.options.get("battery_sleeper") == Some(&true.into()))
 }
 
 /// Whether a hazard is one of people's lives, with an alarm of its own at the point.

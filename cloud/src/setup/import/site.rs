@@ -104,6 +104,8 @@ fn role(at: &At<'_>) -> Result<Role, Wrong> {
             "reader",
             "motion",
             "bridge",
+            "panel",
+            "node",
         ],
     )
 }

@@ -78,7 +78,7 @@ pub fn act(
 /// Whether an action is a call for help. A word in no table is told, for it may have been one; the
 /// end of a press is not.
 fn press(button: &Enrolment, value: &Value) -> Option<Result<Kind, Unread>> {
-    let Some(word) = value.as_str() else {
+    let Some(word) = value.as_str().map(str::trim) else {
         return Some(Err(Unread::WrongType));
     };
     let is = |known: &str| word.eq_ignore_ascii_case(known);

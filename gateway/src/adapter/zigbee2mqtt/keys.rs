@@ -3,62 +3,12 @@
 //! Facts of the interface, read from device definitions and user reports (design library,
 //! `devices.md` 2.1). Words match exactly, never by substring.
 
+use super::super::sense::{Sense, Word, Words};
 use Sense::{
     Battery, Co, Door, Fault, Forced, Gas, Heat, Jammed, Panic, Prealarm, Role, Silenced, Smoke,
     Tamper, Test, Unlocked, Water,
 };
 use Word::{Active, Clear};
-
-/// What a key is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sense {
-    /// Smoke.
-    Smoke,
-    /// On its way to an alarm.
-    Prealarm,
-    /// Heat.
-    Heat,
-    /// Combustible gas.
-    Gas,
-    /// Carbon monoxide.
-    Co,
-    /// Water.
-    Water,
-    /// A call for help held as a level.
-    Panic,
-    /// Whatever the device is enrolled for: the key itself does not say (R5).
-    Role,
-    /// A door or window stands open.
-    Door,
-    /// A door was forced.
-    Forced,
-    /// A lock is open.
-    Unlocked,
-    /// A lock is jammed.
-    Jammed,
-    /// The device was opened or moved.
-    Tamper,
-    /// The battery is low.
-    Battery,
-    /// The device is faulty.
-    Fault,
-    /// The device says that it is being tested.
-    Test,
-    /// Its sounder was silenced; clears nothing (R7).
-    Silenced,
-}
-
-/// What a value says about a sense.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Word {
-    /// There.
-    Active,
-    /// Explicitly not there.
-    Clear,
-}
-
-/// A vendor's table: each word, and what it says.
-pub type Words = &'static [(&'static str, &'static [(Sense, Word)])];
 
 /// How to read the value of a key.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +21,7 @@ pub enum Meaning {
     Flag(Sense),
     /// A word of a table.
     Words(Words),
-    /// A charge in percent; low at or below [`BATTERY_LOW`].
+    /// A charge in percent; low at or below `BATTERY_LOW`.
     Percent,
     /// The generic `alarm`, which is the siren's switch on most devices that have it.
     Alarm,
@@ -79,16 +29,11 @@ pub enum Meaning {
     Action,
 }
 
-/// Charge at or below which a battery is low, in percent.
-pub const BATTERY_LOW: f64 = 15.0;
-
-/// Models whose `alarm` is the detector's own level.
-pub const ALARM_IS_LEVEL: &[&str] = &["HM-5HA-E", "FFZB1-SM-ECO", "ZBCO-AE-10X-EUR"];
-
-/// What a key means; none for the many that say nothing about safety.
+/// What a key means, in any case of its letters; none for the many that say nothing about safety.
 #[must_use]
 pub fn meaning(key: &str) -> Option<Meaning> {
-    Some(match key {
+    let key = key.to_ascii_lowercase();
+    Some(match key.as_str() {
         "smoke" | "smoke_alarm_1" | "smoke_alarm_2" => Meaning::Truth(Smoke),
         "smoke_state" => Meaning::Words(SMOKE_STATE),
         "halo_alert_state" => Meaning::Words(HALO),
@@ -124,7 +69,7 @@ pub fn meaning(key: &str) -> Option<Meaning> {
         "test" | "testing" | "test_in_progress" | "test_mode" => Meaning::Truth(Test),
         "hush" | "smoke_alarm_silenced" => Meaning::Truth(Silenced),
         "action" | "click" => Meaning::Action,
-        _ => return numbered(key),
+        _ => return numbered(&key),
     })
 }
 
