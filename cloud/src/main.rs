@@ -44,7 +44,8 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         boxes: SocketAddr,
     },
-    /// Bring centres and people in from a JSON document; nothing is deleted.
+    /// Bring centres and people in from a JSON document. Nothing is deleted, but a right missing from a
+    /// listed person's grants ends.
     Import {
         /// The document; `-` is standard input.
         file: PathBuf,

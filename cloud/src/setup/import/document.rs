@@ -116,6 +116,16 @@ pub enum Reach {
     Deployment,
 }
 
+impl Reach {
+    /// As `role_grant.reach` says it.
+    pub fn text(self) -> String {
+        match self {
+            Self::Child(id) | Self::WatchRoom(id) | Self::Centre(id) => id.to_string(),
+            Self::Deployment => String::new(),
+        }
+    }
+}
+
 impl Document {
     pub fn read(value: &Value) -> Result<Self, Wrong> {
         let root = At::root(value).fields(&[
