@@ -114,6 +114,14 @@ impl Problem {
         )
     }
 
+    /// The request does not come whole.
+    #[must_use]
+    pub fn too_slow(within: Duration) -> Self {
+        let detail = format!("the body must come within {} s", within.as_secs());
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, "too-slow", "Too slow", detail)
+    }
+
     /// The body is of another type.
     #[must_use]
     pub fn not_json() -> Self {

@@ -420,6 +420,13 @@ async fn every_complaint_names_the_place_and_what_would_be_right() {
             "somebody else",
         ),
         (
+            |d| {
+                d["people"][0].as_object_mut().unwrap().remove("grants");
+            },
+            "$.people[0].grants",
+            "is missing",
+        ),
+        (
             |d| d["people"][0]["grants"][0]["role"] = json!("king"),
             "$.people[0].grants[0].role",
             "guardian, operator",
