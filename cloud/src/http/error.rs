@@ -227,7 +227,7 @@ impl From<LogInError> for Problem {
                 )
             }
             LogInError::Locked(left) => {
-                let detail = "too many failed log-ins for this name from this address";
+                let detail = "too many failed log-ins from this address; wait before the next";
                 Self::too_many(detail, left)
             }
             LogInError::Busy => Self::too_many(
