@@ -1,11 +1,17 @@
 //! What this process may: open files, and who may read the files it makes.
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
 
 /// From here on new files and folders are their owner's only, whoever makes them in this process.
 pub fn keep_files_private() {
     umask(Mode::from_raw_mode(0o077));
+}
+
+/// Whether that user is the one this process works as.
+#[must_use]
+pub fn is_ours(uid: u32) -> bool {
+    geteuid().as_raw() == uid
 }
 
 /// Raises the limit of open files as far as the system lets us. Warns when that is fewer than `wanted`.

@@ -114,11 +114,7 @@ impl Listening {
             }
             None => None,
         };
-        let places = Places {
-            arriving: Quota::new(PLACES, PLACES_EACH),
-            admitted: None,
-            trusted_proxy,
-        };
+        let places = Places::for_browsers(trusted_proxy);
         Self::open(address, acceptor, places, metrics).await
     }
 
@@ -135,12 +131,13 @@ impl Listening {
         let config = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(OurBoxes::new(&files.ca)?))
             .with_single_cert(chain, key)?;
-        let places = Places {
-            arriving: Quota::new(HANDSHAKES, PLACES_EACH),
-            admitted: Some(Quota::new(PLACES, PLACES_A_KEY)),
-            trusted_proxy: false,
-        };
-        Self::open(address, Some(acceptor(config)), places, metrics).await
+        Self::open(
+            address,
+            Some(acceptor(config)),
+            Places::for_boxes(),
+            metrics,
+        )
+        .await
     }
 
     async fn open(
@@ -204,6 +201,22 @@ enum Held {
 }
 
 impl Places {
+    fn for_browsers(trusted_proxy: bool) -> Self {
+        Self {
+            arriving: Quota::new(PLACES, PLACES_EACH),
+            admitted: None,
+            trusted_proxy,
+        }
+    }
+
+    fn for_boxes() -> Self {
+        Self {
+            arriving: Quota::new(HANDSHAKES, PLACES_EACH),
+            admitted: Some(Quota::new(PLACES, PLACES_A_KEY)),
+            trusted_proxy: false,
+        }
+    }
+
     fn arrive(&self, address: IpAddr) -> Option<Place<IpAddr>> {
         let ours = self.trusted_proxy && address.to_canonical().is_loopback();
         self.arriving.take((!ours).then(|| whose(address)))
@@ -447,5 +460,40 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_either!(self, io => io.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address(n: usize) -> IpAddr {
+        let bits = 0x0a00_0000 + u32::try_from(n).unwrap();
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(bits))
+    }
+
+    fn key(n: usize) -> Option<Sha256> {
+        Some(Sha256::of(&[&n.to_be_bytes()]))
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_a_box_and_one_box_not_those_of_others() {
+        let places = Places::for_boxes();
+        let enter = |key| places.admit(places.arrive(address(0)).unwrap(), key);
+        let _behind_one_address = (0..2 * PLACES_EACH)
+            .map(|n| enter(key(n)).unwrap())
+            .collect::<Vec<_>>();
+        let _own = [(); PLACES_A_KEY - 1].map(|()| enter(key(0)).unwrap());
+        assert!(enter(key(0)).is_none());
+        let arriving = places.arrive(address(0)).unwrap();
+        let strangers = (1..HANDSHAKES).map(|n| places.arrive(address(n)).unwrap());
+        let strangers = strangers.collect::<Vec<_>>();
+        assert!(places.arrive(address(HANDSHAKES)).is_none());
+        assert!(places.admit(arriving, key(9_999)).is_some());
+        drop(strangers);
+        let _each = [(); PLACES_EACH].map(|()| places.arrive(address(1)).unwrap());
+        assert!(places.arrive(address(1)).is_none());
+        assert!(places.arrive(address(2)).is_some());
     }
 }
