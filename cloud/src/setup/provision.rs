@@ -102,6 +102,9 @@ pub async fn provision(
         clock.now().micros()
     )
     .map_err(DbError::from)?;
+    make_folder(&what.out)?;
+    // Somebody may have been faster than we.
+    check_private(&what.out)?;
     write_identity(&identity, config, &issued, &signing)?;
     write_settings(what, config, &server_name)?;
     write.commit().await?;
@@ -110,18 +113,27 @@ pub async fn provision(
 
 /// The folder is new, or ours alone and without a box.
 fn check_out(out: &Path, identity: &Path) -> Result<(), ProvisionError> {
-    // Of a link we know not where it will lead by the time we write.
-    let Ok(there) = fs::symlink_metadata(out) else {
+    if fs::symlink_metadata(out).is_err() {
         return Ok(());
-    };
-    let is_private = there.is_dir() && there.mode() & 0o077 == 0 && is_ours(there.uid());
-    if !is_private {
-        return Err(ProvisionError::NotPrivate(out.to_owned()));
     }
+    check_private(out)?;
     let settings = out.join(SETTINGS);
     match [identity, &settings].into_iter().find(|path| path.exists()) {
         Some(path) => Err(ProvisionError::Exists(path.to_owned())),
         None => Ok(()),
+    }
+}
+
+/// A real folder, since nobody knows where a link will lead by the time we write.
+fn check_private(out: &Path) -> Result<(), ProvisionError> {
+    let there = fs::symlink_metadata(out).map_err(|source| KeyError::Read {
+        path: out.to_owned(),
+        source,
+    })?;
+    if there.is_dir() && there.mode() & 0o077 == 0 && is_ours(there.uid()) {
+        Ok(())
+    } else {
+        Err(ProvisionError::NotPrivate(out.to_owned()))
     }
 }
 
