@@ -49,11 +49,17 @@ const HOUSES: &[House] = &[
                 ],
             ),
             (6, &["engine"]),
-            (5, &["incident", "presence", "board", "family", "boxes"]),
+            (
+                5,
+                &["incident", "presence", "board", "family", "boxes", "server"],
+            ),
             (4, &["dispatch", "centre", "tls"]),
             (3, &["config"]),
             (2, &["access", "column"]),
-            (1, &["db", "keys", "metrics", "stop", "wake"]),
+            (
+                1,
+                &["db", "keys", "metrics", "process", "quota", "stop", "wake"],
+            ),
         ],
     },
     House {

@@ -198,12 +198,13 @@ impl Access {
     /// # Errors
     /// When there is no randomness for the hash that unknown names are checked against.
     pub fn new(db: Db, clock: Clock, entropy: Entropy) -> Result<Self, PasswordError> {
+        let secret = entropy.bytes().map_err(|_| PasswordError::NoEntropy)?;
         Ok(Self {
             passwords: Passwords::new(&entropy)?,
+            lockout: Arc::new(Mutex::new(Lockout::new(&secret))),
             db,
             clock,
             entropy,
-            lockout: Arc::default(),
         })
     }
 
@@ -211,7 +212,7 @@ impl Access {
     /// known one.
     ///
     /// # Errors
-    /// As [`LogInError`] says; a failure counts against name and address.
+    /// As [`LogInError`] says; a password that does not fit counts against name and address.
     pub async fn log_in(
         &self,
         username: &str,
@@ -221,17 +222,32 @@ impl Access {
         if username.len() > USERNAME_MAX {
             return Err(LogInError::Wrong);
         }
-        self.lockout()
+        let begun = self
+            .lockout()
             .begin(username, from, self.clock.monotonic())
             .map_err(LogInError::Locked)?;
+        // Whoever goes away during the check has tried all the same.
+        let checked = self.check(username, password, from).await;
+        match &checked {
+            Ok(Some(_)) => self.lockout().succeeded(begun),
+            Ok(None) => {}
+            Err(_) => self.lockout().came_to_nothing(begun),
+        }
+        let person = checked?.ok_or(LogInError::Wrong)?;
+        self.open_session(person).await
+    }
+
+    /// The person of that name, if it is their password.
+    async fn check(
+        &self,
+        username: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<Option<Uuid>, LogInError> {
         let known = self.login_of(username).await?;
         let (person, hash) = known.unzip();
-        let fits = self.passwords.check(hash, password).await?;
-        let Some(person) = person.filter(|_| fits) else {
-            return Err(LogInError::Wrong);
-        };
-        self.lockout().succeeded(username, from);
-        self.open_session(person).await
+        let fits = self.passwords.check(from, hash, password).await?;
+        Ok(person.filter(|_| fits))
     }
 
     fn lockout(&self) -> std::sync::MutexGuard<'_, Lockout> {

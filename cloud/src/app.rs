@@ -20,14 +20,16 @@ use crate::db::{Db, DbError};
 use crate::dispatcher::{Dispatcher, Receivers};
 use crate::engine::Engine;
 use crate::health::Health;
-use crate::http::{Api, Streams, for_boxes, for_browsers};
+use crate::http::{Api, Front, Streams, for_boxes, for_browsers};
 use crate::ingest::Ingest;
 use crate::keys::{KeyError, Keys};
 use crate::metrics::Metrics;
+use crate::process::raise_open_files;
+use crate::server::{self, HEAD_WITHIN};
 use crate::setup::open;
 use crate::stop::{Stop, stop};
 use crate::ticker::Ticker;
-use crate::tls::{ListenError, Listening, Peer};
+use crate::tls::{FILES_WANTED, ListenError, Listening};
 use crate::wake::Wakes;
 
 /// Longest wait for conversations to end; after it the process ends without them. Whatever is not
@@ -67,12 +69,18 @@ pub async fn serve(
     entropy: Entropy,
     end: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    raise_open_files(FILES_WANTED);
     let file = Addresses::file(&config.dir);
     forget(&file)?;
     let metrics = Metrics::default();
-    let certificate = config.http.certificate.as_ref();
-    let browsers =
-        Listening::for_browsers(config.http.listen, certificate, metrics.clone()).await?;
+    let http = &config.http;
+    let browsers = Listening::for_browsers(
+        http.listen,
+        http.certificate.as_ref(),
+        http.trusted_proxy,
+        metrics.clone(),
+    )
+    .await?;
     let boxes = Listening::for_boxes(config.boxes, &config.keys, metrics.clone()).await?;
     let db = open(&config.database).await?;
     db.migrate().await?;
@@ -147,7 +155,7 @@ pub(crate) fn api(
         health: Health::new(clock.clone()),
         stop,
         epoch: to_hex(&entropy.bytes::<8>()?).into(),
-        behind_tls: config.http.certificate.is_some(),
+        front: Front::of(&config.http),
         clock,
         db,
     })
@@ -199,14 +207,6 @@ async fn write_heard(boxes: Boxes, db: Db, mut stop: Stop) {
 }
 
 /// Serves one listener until the process is to end.
-pub(crate) fn listen(listening: Listening, router: Router, mut stop: Stop) -> JoinHandle<()> {
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(async move {
-        let served = axum::serve(listening, service)
-            .with_graceful_shutdown(async move { stop.told().await })
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "a listener ended");
-        }
-    })
+pub(crate) fn listen(listening: Listening, router: Router, stop: Stop) -> JoinHandle<()> {
+    tokio::spawn(server::serve(listening, router, HEAD_WITHIN, stop))
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ambient::Clock;
 use domain::id::{CentreId, GatewayId};
+use domain::kind::Lane;
 use domain::time::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::db::{Db, DbError, Urgency, unhurt};
 use crate::sql;
@@ -29,8 +30,37 @@ pub struct Boxes {
 struct Register {
     next: u64,
     connected: HashMap<GatewayId, Living>,
+    /// Who works for a box; as many as there are boxes and kinds of work.
+    turns: HashMap<(GatewayId, Work), Arc<tokio::sync::Mutex<()>>>,
     /// Heard since the last writing.
     heard: HashMap<GatewayId, (CentreId, Timestamp)>,
+}
+
+/// What is done for a box one after the other, whatever connections it has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Work {
+    /// Answering its hello.
+    Hello,
+    /// Storing batches of a lane.
+    Batches(Lane),
+}
+
+/// Whether a connection is still the box's living one.
+#[derive(Clone)]
+pub struct Standing {
+    boxes: Boxes,
+    gateway: GatewayId,
+    serial: u64,
+}
+
+impl Standing {
+    /// A newer connection took the place, or the connection is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let register = self.boxes.locked();
+        let living = register.connected.get(&self.gateway);
+        living.is_none_or(|living| living.serial != self.serial)
+    }
 }
 
 struct Living {
@@ -68,6 +98,16 @@ impl Replaced {
 }
 
 impl Entry {
+    /// For those who work for the connection.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            boxes: self.boxes.clone(),
+            gateway: self.gateway,
+            serial: self.serial,
+        }
+    }
+
     /// Something was heard of the box.
     pub fn heard(&self) {
         let now = self.boxes.clock.now();
@@ -110,6 +150,17 @@ impl Boxes {
             serial,
         };
         (entry, Replaced(replaced))
+    }
+
+    /// Waits until nobody else does that work for the box; held until dropped.
+    pub async fn turn(&self, gateway: GatewayId, work: Work) -> OwnedMutexGuard<()> {
+        let turn = self
+            .locked()
+            .turns
+            .entry((gateway, work))
+            .or_default()
+            .clone();
+        turn.lock_owned().await
     }
 
     /// Whether it is connected to this process.
@@ -175,6 +226,7 @@ mod tests {
         let (first, mut replaced) = boxes.connected(centre, gateway);
         let (second, _still) = boxes.connected(centre, gateway);
         replaced.wait().await;
+        assert!(first.standing().is_over() && !second.standing().is_over());
         drop(first);
         assert!(boxes.is_connected(gateway));
         drop(second);

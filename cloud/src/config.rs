@@ -55,6 +55,26 @@ pub struct Browsers {
     pub listen: SocketAddr,
     /// With it the listener speaks TLS; without it only a loopback address is allowed.
     pub certificate: Option<Certificate>,
+    /// A loopback peer is a proxy of ours: the client is whom it names last in `X-Forwarded-For`.
+    pub trusted_proxy: bool,
+    /// What browsers call us, such as `https://antuo.example`; none = whatever Host they send.
+    pub origin: Option<String>,
+}
+
+impl std::fmt::Display for Browsers {
+    /// What follows from the settings, a line each, for whoever checks them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let client = if self.trusted_proxy {
+            "the last hop of X-Forwarded-For when a proxy on this machine sends it"
+        } else {
+            "the peer of the connection (behind a proxy set http.trusted_proxy, else all share its locks)"
+        };
+        writeln!(f, "a client's address is {client}")?;
+        match &self.origin {
+            Some(origin) => writeln!(f, "browsers are to use {origin} only"),
+            None => writeln!(f, "browsers may use any name (http.origin is not set)"),
+        }
+    }
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -135,6 +155,12 @@ pub enum ConfigError {
     /// Only one of certificate and key is given.
     #[error("http.certificate and http.key go together: give both or neither")]
     HalfCertificate,
+    /// Not what a browser sends as its origin.
+    #[error(
+        "http.origin is {0:?}: it must be \"https://HOST\" or \"https://HOST:PORT\" in small letters, with \
+         nothing after it"
+    )]
+    Origin(String),
     /// Both listeners on one port.
     #[error("http.listen and boxes.listen are both {0}: give each its own port")]
     OnePort(SocketAddr),
@@ -155,6 +181,9 @@ struct HttpText {
     listen: SocketAddr,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    #[serde(default)]
+    trusted_proxy: bool,
+    origin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -221,6 +250,9 @@ impl Config {
         if certificate.is_none() && !listen.ip().is_loopback() {
             return Err(ConfigError::PlainBeyondLoopback(listen));
         }
+        if let Some(origin) = file.http.origin.as_ref().filter(|text| !is_origin(text)) {
+            return Err(ConfigError::Origin(origin.clone()));
+        }
         if listen == file.boxes.listen && listen.port() != 0 {
             return Err(ConfigError::OnePort(listen));
         }
@@ -230,6 +262,8 @@ impl Config {
             http: Browsers {
                 listen,
                 certificate,
+                trusted_proxy: file.http.trusted_proxy,
+                origin: file.http.origin,
             },
             boxes: file.boxes.listen,
             keys: KeyFiles {
@@ -242,6 +276,20 @@ impl Config {
             },
         })
     }
+}
+
+/// As browsers write it (RFC 6454): an internationalised name in its ASCII form, no default port.
+fn is_origin(text: &str) -> bool {
+    let Some(host) = text.strip_prefix("https://") else {
+        return false;
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        Some(_) | None => (host, None),
+    };
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._[]:".contains(&b);
+    let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|n| n != 443 && n != 0));
+    !name.is_empty() && name.bytes().all(plain) && port
 }
 
 fn database(text: &str, dir: &Path) -> Result<Database, ConfigError> {
@@ -299,6 +347,30 @@ sealing = "/elsewhere/sealing.keys"
     }
 
     #[test]
+    fn a_proxy_is_trusted_and_an_origin_set_only_when_said() {
+        let config = read(GOOD, None).unwrap();
+        assert_eq!(
+            (config.http.trusted_proxy, config.http.origin),
+            (false, None)
+        );
+        for origin in [
+            "https://antuo.example",
+            "https://antuo.example:8443",
+            "https://[2001:db8::1]",
+        ] {
+            let said = format!("trusted_proxy = true\norigin = \"{origin}\"\n[boxes]");
+            let config = read(&GOOD.replacen("[boxes]", &said, 1), None).unwrap();
+            assert!(config.http.trusted_proxy);
+            let told = config.http.to_string();
+            assert!(
+                told.contains("X-Forwarded-For") && told.contains(origin),
+                "{told}"
+            );
+            assert_eq!(config.http.origin.as_deref(), Some(origin));
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused_with_what_would_be_right() {
         let swap = |from: &str, to: &str| read(&GOOD.replacen(from, to, 1), None).unwrap_err();
         assert!(swap("[keys]", "speed = 9\n[keys]").contains("unknown field `speed`"));
@@ -307,6 +379,16 @@ sealing = "/elsewhere/sealing.keys"
         assert!(swap("127.0.0.1:0", "0.0.0.0:80").contains("127.0.0.1 behind a proxy"));
         assert!(swap("127.0.0.1:0\"", "127.0.0.1:0\"\nkey = \"k\"").contains("go together"));
         assert!(swap("sealing =", "# sealing =").contains("missing field `sealing`"));
+        let origin = |text: &str| swap("[boxes]", &format!("origin = \"{text}\"\n[boxes]"));
+        for odd in [
+            "http://a.cn",
+            "https://",
+            "https://a.cn/",
+            "https://A.cn",
+            "https://a.cn:443",
+        ] {
+            assert!(origin(odd).contains("in small letters"), "{odd}");
+        }
         let both = GOOD.replace("127.0.0.1:0", "127.0.0.1:443");
         assert!(read(&both, None).unwrap_err().contains("its own port"));
     }

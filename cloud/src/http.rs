@@ -6,6 +6,7 @@
 mod admin;
 mod error;
 mod family;
+mod front;
 mod gateway;
 mod given;
 mod guard;
@@ -39,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::stop::Stop;
 use crate::wake::Wakes;
 use error::Problem;
+pub use front::Front;
 use guard::{Audience, guard};
 pub use stream::Streams;
 
@@ -73,19 +75,8 @@ pub struct Api {
     pub stop: Stop,
     /// This start of this replica, for opaque stream ids.
     pub epoch: Arc<str>,
-    /// The browsers' listener speaks TLS.
-    pub behind_tls: bool,
-}
-
-impl Api {
-    /// The session cookie. The `__Host-` prefix binds it to this host, which needs TLS (RFC 6265bis).
-    const fn cookie_name(&self) -> &'static str {
-        if self.behind_tls {
-            "__Host-antuo"
-        } else {
-            "antuo"
-        }
-    }
+    /// How browsers reach us.
+    pub front: Front,
 }
 
 /// One route of the browsers' listener.

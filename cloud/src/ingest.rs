@@ -78,6 +78,10 @@ impl From<NoEntropy> for IngestError {
     }
 }
 
+/// Epochs a hello may name: one a start, so a box that starts every ten minutes needs eight weeks without
+/// the cloud to have more. Such a box is broken, and its hello would only cost memory.
+pub const DRAINING_MAX: usize = 8_192;
+
 impl Ingest {
     /// The door over a store.
     #[must_use]
@@ -93,6 +97,9 @@ impl Ingest {
     pub async fn welcome(&self, from: &BoxIdentity, hello: &Hello) -> Result<Welcome, IngestError> {
         if hello.gateway != from.gateway {
             return Err(IngestError::Refused(Refused::NotThisGateway));
+        }
+        if hello.draining.len() > DRAINING_MAX {
+            return Err(IngestError::Refused(Refused::BrokenFrame));
         }
         let v =
             common_version(&hello.speaks).ok_or(IngestError::Refused(Refused::UnknownVersion))?;

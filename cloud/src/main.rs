@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use ambient::{Clock, Entropy};
 use antuo_cloud::config::Config;
 use antuo_cloud::keys::Keys;
+use antuo_cloud::process::keep_files_private;
 use antuo_cloud::setup::import::{DOCUMENT_MAX, import};
 use antuo_cloud::setup::init::{Init, init};
 use antuo_cloud::setup::provision::{Provision, provision};
@@ -44,7 +45,8 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         boxes: SocketAddr,
     },
-    /// Bring centres and people in from a JSON document; nothing is deleted.
+    /// Bring centres and people in from a JSON document. Nothing is deleted, but a right missing from a
+    /// listed person's grants ends.
     Import {
         /// The document; `-` is standard input.
         file: PathBuf,
@@ -102,6 +104,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    keep_files_private();
     log_to_stderr();
     // The only rustls provider in the program; a second installation would be a defect.
     if rustls::crypto::ring::default_provider()
@@ -183,6 +186,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = Config::read(&config, env)?;
             Keys::read(&config.keys)?;
             println!("the settings are sound");
+            print!("{}", config.http);
         }
         Command::Verify { config, centre } => return check_journals(&config, centre).await,
         Command::Migrate { config } => {

@@ -50,6 +50,8 @@ counters! {
     Gaps = "antuo_ingest_gap_receipts_total",
     /// Life-safety records that this program cannot read; stored and receipted all the same.
     Unreadable = "antuo_ingest_unreadable_records_total",
+    /// Connections closed at once because all places, or all of one address or key, were taken.
+    NoPlace = "antuo_connections_refused_total",
     /// Log-ins with a wrong name or password.
     WrongLogIns = "antuo_log_ins_refused_total{why=\"wrong\"}",
     /// Log-ins refused because of too many failures.

@@ -4,15 +4,13 @@
 //! whether that key is still good: the row does, not the certificate's dates (D10).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use domain::digest::Sha256;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject as _;
@@ -25,7 +23,7 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -33,11 +31,21 @@ use tokio_rustls::server::TlsStream;
 use crate::config::Certificate;
 use crate::keys::{KeyError, KeyFiles, fingerprint_of};
 use crate::metrics::{Counted, Metrics};
+use crate::quota::{Place, Quota, whose};
 
 /// Longest handshake; a slower peer is cut.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// Connections of one listener, handshakes included; at it further ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 8_192;
+/// Connections of one listener, on the boxes' without handshakes; at it a further one is closed at once.
+const PLACES: usize = 8_192;
+/// Connections of one address (see [`whose`]), on the boxes' listener handshakes only; at it a further one
+/// is closed at once.
+pub const PLACES_EACH: usize = 256;
+/// Handshakes on the boxes' listener. Apart from boxes let in, so that strangers take no box's place.
+const HANDSHAKES: usize = 1_024;
+/// Connections by one box's key; more than a box that reconnects can have dying at one time.
+const PLACES_A_KEY: usize = 16;
+/// Open files for every place of both listeners and for all else (store, receivers, logs).
+pub const FILES_WANTED: u64 = 2 * PLACES as u64 + HANDSHAKES as u64 + 512;
 /// Accepted connections waiting for the server loop; at it handshakes wait.
 const ARRIVALS: usize = 64;
 /// Pause after the system refused to accept (out of file descriptors).
@@ -52,13 +60,7 @@ pub struct Peer {
     pub key: Option<Sha256>,
 }
 
-impl Connected<IncomingStream<'_, Listening>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listening>) -> Self {
-        *stream.remote_addr()
-    }
-}
-
-/// An open listener for [`axum::serve`].
+/// An open listener.
 pub struct Listening {
     address: SocketAddr,
     arrivals: mpsc::Receiver<(Socket, Peer)>,
@@ -91,13 +93,15 @@ pub enum ListenError {
 }
 
 impl Listening {
-    /// For browsers: TLS with a certificate, plain without.
+    /// For browsers: TLS with a certificate, plain without. A trusted proxy on this machine may have as
+    /// many connections as there are.
     ///
     /// # Errors
     /// When the address or the certificate cannot be used.
     pub async fn for_browsers(
         address: SocketAddr,
         certificate: Option<&Certificate>,
+        trusted_proxy: bool,
         metrics: Metrics,
     ) -> Result<Self, ListenError> {
         let acceptor = match certificate {
@@ -110,7 +114,8 @@ impl Listening {
             }
             None => None,
         };
-        Self::open(address, acceptor, metrics).await
+        let places = Places::for_browsers(trusted_proxy);
+        Self::open(address, acceptor, places, metrics).await
     }
 
     /// For boxes: only a peer whose certificate our CA signed gets through.
@@ -126,12 +131,19 @@ impl Listening {
         let config = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(OurBoxes::new(&files.ca)?))
             .with_single_cert(chain, key)?;
-        Self::open(address, Some(acceptor(config)), metrics).await
+        Self::open(
+            address,
+            Some(acceptor(config)),
+            Places::for_boxes(),
+            metrics,
+        )
+        .await
     }
 
     async fn open(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
+        places: Places,
         metrics: Metrics,
     ) -> Result<Self, ListenError> {
         let bind = async {
@@ -143,7 +155,13 @@ impl Listening {
             .await
             .map_err(|source| ListenError::Bind { address, source })?;
         let (arrived, arrivals) = mpsc::channel(ARRIVALS);
-        let task = tokio::spawn(accept(listener, tls, arrived, metrics)).abort_handle();
+        let entrance = Entrance {
+            tls,
+            places,
+            arrived,
+            metrics,
+        };
+        let task = tokio::spawn(accept(listener, entrance)).abort_handle();
         Ok(Self {
             address,
             arrivals,
@@ -156,36 +174,73 @@ impl Listening {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-impl Listener for Listening {
-    type Io = Socket;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Socket, Peer) {
+    /// The next connection past its handshake.
+    pub async fn accept(&mut self) -> (Socket, Peer) {
         match self.arrivals.recv().await {
             Some(arrival) => arrival,
             // The accepting task ends only with us.
             None => std::future::pending().await,
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer {
-            address: self.address,
-            key: None,
-        })
+/// Who may have how many connections.
+#[derive(Clone)]
+struct Places {
+    arriving: Quota<IpAddr>,
+    /// Of peers let in by their key, which then give their first place back.
+    admitted: Option<Quota<Sha256>>,
+    trusted_proxy: bool,
+}
+
+/// A connection's place.
+enum Held {
+    Address(#[expect(dead_code, reason = "given back when dropped")] Place<IpAddr>),
+    Key(#[expect(dead_code, reason = "given back when dropped")] Place<Sha256>),
+}
+
+impl Places {
+    fn for_browsers(trusted_proxy: bool) -> Self {
+        Self {
+            arriving: Quota::new(PLACES, PLACES_EACH),
+            admitted: None,
+            trusted_proxy,
+        }
+    }
+
+    fn for_boxes() -> Self {
+        Self {
+            arriving: Quota::new(HANDSHAKES, PLACES_EACH),
+            admitted: Some(Quota::new(PLACES, PLACES_A_KEY)),
+            trusted_proxy: false,
+        }
+    }
+
+    fn arrive(&self, address: IpAddr) -> Option<Place<IpAddr>> {
+        let ours = self.trusted_proxy && address.to_canonical().is_loopback();
+        self.arriving.take((!ours).then(|| whose(address)))
+    }
+
+    fn admit(&self, arrived: Place<IpAddr>, key: Option<Sha256>) -> Option<Held> {
+        match &self.admitted {
+            Some(admitted) => admitted.take(key).map(Held::Key),
+            None => Some(Held::Address(arrived)),
+        }
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What happens to whoever connects.
+#[derive(Clone)]
+struct Entrance {
     tls: Option<TlsAcceptor>,
+    places: Places,
     arrived: mpsc::Sender<(Socket, Peer)>,
     metrics: Metrics,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(place) = places.clone().acquire_owned().await {
+}
+
+async fn accept(listener: TcpListener, entrance: Entrance) {
+    loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -194,20 +249,37 @@ async fn accept(
                 continue;
             }
         };
+        let Some(place) = entrance.places.arrive(address.ip()) else {
+            entrance.full(address);
+            continue;
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a peer went away at once");
             continue;
         }
-        let (tls, arrived, metrics) = (tls.clone(), arrived.clone(), metrics.clone());
-        tokio::spawn(async move {
-            if let Some((transport, key)) = handshake(stream, address, tls, &metrics).await {
-                let socket = Socket {
-                    transport,
-                    _place: place,
-                };
-                let _ = arrived.send((socket, Peer { address, key })).await;
-            }
-        });
+        tokio::spawn(entrance.clone().enter(stream, address, place));
+    }
+}
+
+impl Entrance {
+    fn full(&self, address: SocketAddr) {
+        self.metrics.count(Counted::NoPlace);
+        tracing::debug!(peer = %address, "a connection is closed: its places are taken");
+    }
+
+    async fn enter(self, stream: TcpStream, address: SocketAddr, place: Place<IpAddr>) {
+        let shaken = handshake(stream, address, self.tls.clone(), &self.metrics).await;
+        let Some((transport, key)) = shaken else {
+            return;
+        };
+        let Some(held) = self.places.admit(place, key) else {
+            return self.full(address);
+        };
+        let socket = Socket {
+            transport,
+            _place: held,
+        };
+        let _ = self.arrived.send((socket, Peer { address, key })).await;
     }
 }
 
@@ -339,7 +411,7 @@ impl ClientCertVerifier for OurBoxes {
 /// A connection and its place among those of the listener.
 pub struct Socket {
     transport: Transport,
-    _place: OwnedSemaphorePermit,
+    _place: Held,
 }
 
 enum Transport {
@@ -388,5 +460,40 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_either!(self, io => io.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address(n: usize) -> IpAddr {
+        let bits = 0x0a00_0000 + u32::try_from(n).unwrap();
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(bits))
+    }
+
+    fn key(n: usize) -> Option<Sha256> {
+        Some(Sha256::of(&[&n.to_be_bytes()]))
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_a_box_and_one_box_not_those_of_others() {
+        let places = Places::for_boxes();
+        let enter = |key| places.admit(places.arrive(address(0)).unwrap(), key);
+        let _behind_one_address = (0..2 * PLACES_EACH)
+            .map(|n| enter(key(n)).unwrap())
+            .collect::<Vec<_>>();
+        let _own = [(); PLACES_A_KEY - 1].map(|()| enter(key(0)).unwrap());
+        assert!(enter(key(0)).is_none());
+        let arriving = places.arrive(address(0)).unwrap();
+        let strangers = (1..HANDSHAKES).map(|n| places.arrive(address(n)).unwrap());
+        let strangers = strangers.collect::<Vec<_>>();
+        assert!(places.arrive(address(HANDSHAKES)).is_none());
+        assert!(places.admit(arriving, key(9_999)).is_some());
+        drop(strangers);
+        let _each = [(); PLACES_EACH].map(|()| places.arrive(address(1)).unwrap());
+        assert!(places.arrive(address(1)).is_none());
+        assert!(places.arrive(address(2)).is_some());
     }
 }

@@ -138,7 +138,7 @@ impl Running {
         .unwrap();
         let metrics = api.metrics.clone();
         let any = "127.0.0.1:0".parse().unwrap();
-        let http = Listening::for_browsers(any, None, metrics.clone())
+        let http = Listening::for_browsers(any, None, false, metrics.clone())
             .await
             .unwrap();
         let boxes = Listening::for_boxes(any, &trial.config.keys, metrics)

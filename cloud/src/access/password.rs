@@ -3,6 +3,7 @@
 //! Owns the one queue in front of the hashing, since each check takes a core and 19 MiB. Never keeps
 //! a password.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambient::Entropy;
@@ -10,10 +11,14 @@ use argon2::Argon2;
 use argon2::password_hash::{Error, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use tokio::sync::Semaphore;
 
+use crate::quota::{Quota, whose};
+
 /// Passwords checked at once; further ones wait.
 const AT_ONCE: usize = 2;
 /// Checks waiting or running; at it a log-in is refused as [`PasswordError::Busy`].
 const WAITING_MAX: usize = 32;
+/// Checks waiting or running of one address (see [`whose`]); at it a log-in from there is refused the same way.
+const WAITING_EACH: usize = 4;
 /// Longest password, in bytes. A longer one fits nothing.
 pub const PASSWORD_MAX: usize = 1_024;
 
@@ -38,7 +43,7 @@ pub enum PasswordError {
 #[derive(Clone)]
 pub struct Passwords {
     at_once: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    waiting: Quota<IpAddr>,
     nobodys: Arc<str>,
 }
 
@@ -52,7 +57,7 @@ impl Passwords {
         let nobodys = hash_password(&domain::digest::to_hex(&chance), entropy)?;
         Ok(Self {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            waiting: Quota::new(WAITING_MAX, WAITING_EACH),
             nobodys: nobodys.into(),
         })
     }
@@ -63,19 +68,18 @@ impl Passwords {
     /// When too many wait, or the hash cannot be read.
     pub async fn check(
         &self,
+        from: IpAddr,
         hash: Option<String>,
         password: String,
     ) -> Result<bool, PasswordError> {
-        let _place = self
-            .waiting
-            .try_acquire()
-            .map_err(|_| PasswordError::Busy)?;
+        let place = self.waiting.take(Some(whose(from)));
+        let place = place.ok_or(PasswordError::Busy)?;
         let turn = self.at_once.clone().acquire_owned().await;
         let turn = turn.map_err(|_| PasswordError::Died)?;
         let nobodys = Arc::clone(&self.nobodys);
         tokio::task::spawn_blocking(move || {
-            // The turn ends with the work, not with a caller that went away.
-            let _turn = turn;
+            // Turn and place end with the work, not with a caller that went away.
+            let _held = (turn, place);
             match hash {
                 Some(hash) => is_password_of(&hash, &password),
                 None => is_password_of(&nobodys, &password).map(|_| false),
@@ -119,6 +123,9 @@ pub fn hash_password(password: &str, entropy: &Entropy) -> Result<String, Passwo
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
     async fn only_the_right_password_fits_and_nobody_has_one() {
@@ -126,8 +133,9 @@ mod tests {
         let hash = hash_password("right", &entropy).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let passwords = Passwords::new(&entropy).unwrap();
-        let check =
-            |hash: Option<&String>, word: &str| passwords.check(hash.cloned(), word.to_owned());
+        let check = |hash: Option<&String>, word: &str| {
+            passwords.check(HOME, hash.cloned(), word.to_owned())
+        };
         assert_eq!(check(Some(&hash), "right").await, Ok(true));
         assert_eq!(check(Some(&hash), "wrong").await, Ok(false));
         assert_eq!(check(None, "right").await, Ok(false));
@@ -141,8 +149,14 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_log_ins_is_refused_not_queued() {
         let passwords = Passwords::new(&Entropy::seeded(1)).unwrap();
-        let _all = passwords.waiting.acquire_many(32).await.unwrap();
-        let refused = passwords.check(None, "x".into()).await;
-        assert_eq!(refused, Err(PasswordError::Busy));
+        let check = |from| passwords.check(from, None, "x".into());
+        let take = |from| passwords.waiting.take(Some(from)).unwrap();
+        let _four = [0; WAITING_EACH].map(|_| take(HOME));
+        assert_eq!(check(HOME).await, Err(PasswordError::Busy));
+        let away = |n: usize| IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(n).unwrap()));
+        assert_eq!(check(away(0)).await, Ok(false));
+        let rest = (WAITING_EACH..WAITING_MAX).map(|n| take(away(n)));
+        let _rest = rest.collect::<Vec<_>>();
+        assert_eq!(check(away(0)).await, Err(PasswordError::Busy));
     }
 }

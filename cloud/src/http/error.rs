@@ -114,6 +114,14 @@ impl Problem {
         )
     }
 
+    /// The request does not come whole.
+    #[must_use]
+    pub fn too_slow(within: Duration) -> Self {
+        let detail = format!("the body must come within {} s", within.as_secs());
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, "too-slow", "Too slow", detail)
+    }
+
     /// The body is of another type.
     #[must_use]
     pub fn not_json() -> Self {
@@ -219,7 +227,7 @@ impl From<LogInError> for Problem {
                 )
             }
             LogInError::Locked(left) => {
-                let detail = "too many failed log-ins for this name from this address";
+                let detail = "too many failed log-ins from this address; wait before the next";
                 Self::too_many(detail, left)
             }
             LogInError::Busy => Self::too_many(

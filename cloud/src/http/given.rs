@@ -1,18 +1,22 @@
 //! What a caller gives: body, query and path, read strictly, every complaint a [`Problem`].
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::error::Problem;
 
 /// Longest body, in bytes. A longer one is refused with 413.
 pub const BODY_MAX: usize = 64 * 1024;
+/// Longest wait for the whole body. A slower one is refused with 408.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A JSON body. No body at all reads as `{}`.
 pub struct Given<T>(pub T);
@@ -22,8 +26,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let is_json = is_json(request.headers());
-        let body = to_bytes(request.into_body(), BODY_MAX).await;
-        let body = body.map_err(|_| Problem::too_long(BODY_MAX))?;
+        let body = read(request.into_body(), BODY_WITHIN).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         if !body.is_empty() && !is_json {
             return Err(Problem::not_json());
@@ -32,6 +35,12 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
             .map(Self)
             .map_err(|error| Problem::unreadable(format!("the body: {error}")))
     }
+}
+
+async fn read(body: Body, within: Duration) -> Result<Bytes, Problem> {
+    let read = timeout(within, to_bytes(body, BODY_MAX)).await;
+    let read = read.map_err(|_| Problem::too_slow(within))?;
+    read.map_err(|_| Problem::too_long(BODY_MAX))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -70,5 +79,24 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Named<T> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) = path.map_err(|_| Problem::not_found())?;
         text.parse().map(Self).map_err(|_| Problem::not_found())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+    use futures_util::stream;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let refused = read(never, Duration::from_millis(10)).await.unwrap_err();
+        let status = refused.into_response().status();
+        assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+        let whole = read(Body::from("{}"), Duration::from_secs(600)).await;
+        assert_eq!(whole.unwrap(), "{}");
     }
 }

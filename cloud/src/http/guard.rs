@@ -12,6 +12,7 @@ use domain::id::PersonId;
 
 use super::Api;
 use super::error::Problem;
+use super::front::Front;
 use crate::access::{Role, Scope, SessionKey, Standing};
 
 /// Whom a route is for.
@@ -46,9 +47,10 @@ pub async fn guard(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let sent = token(request.headers(), api.cookie_name());
+    let sent = token(request.headers(), api.front.cookie_name());
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if changes && !from_own_pages(request.headers(), sent.is_some_and(|s| s.by_cookie)) {
+    let by_cookie = sent.is_some_and(|sent| sent.by_cookie);
+    if changes && !from_own_pages(&api.front, request.headers(), by_cookie) {
         return Err(Problem::other_site());
     }
     let role = match audience {
@@ -120,16 +122,13 @@ fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<Sent<'a>> {
 
 /// Whether a change comes from our own pages (Fetch Metadata; else Origin, RFC 6454). A client that
 /// says nothing is no browser, and is believed only without a cookie.
-fn from_own_pages(headers: &HeaderMap, by_cookie: bool) -> bool {
+fn from_own_pages(front: &Front, headers: &HeaderMap, by_cookie: bool) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return matches!(site, "same-origin" | "none");
     }
     match text(header::ORIGIN) {
-        Some(origin) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some() && host == text(header::HOST)
-        }
+        Some(origin) => front.is_own(origin, headers),
         None => !by_cookie,
     }
 }
@@ -156,6 +155,7 @@ impl<S: Sync> FromRequestParts<S> for LoggedIn {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::Browsers;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| {
@@ -169,7 +169,13 @@ mod tests {
 
     #[test]
     fn a_change_with_a_cookie_must_come_from_our_own_pages() {
-        let own = |pairs: &[(&'static str, &str)]| from_own_pages(&headers(pairs), true);
+        let front = Front::of(&Browsers {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            certificate: None,
+            trusted_proxy: false,
+            origin: None,
+        });
+        let own = |pairs: &[(&'static str, &str)]| from_own_pages(&front, &headers(pairs), true);
         assert!(own(&[("sec-fetch-site", "same-origin")]));
         assert!(own(&[("sec-fetch-site", "none")]));
         assert!(!own(&[("sec-fetch-site", "cross-site")]));
@@ -178,8 +184,9 @@ mod tests {
         assert!(!own(&[("origin", "https://evil.cn"), ("host", "antuo.cn")]));
         assert!(!own(&[("origin", "null"), ("host", "antuo.cn")]));
         assert!(!own(&[]));
-        assert!(from_own_pages(&headers(&[]), false));
+        assert!(from_own_pages(&front, &headers(&[]), false));
         assert!(!from_own_pages(
+            &front,
             &headers(&[("sec-fetch-site", "cross-site")]),
             false
         ));

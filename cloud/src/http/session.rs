@@ -34,9 +34,10 @@ struct Opened {
 pub async fn log_in(
     State(api): State<Api>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
     Given(given): Given<LogIn>,
 ) -> Result<Response, Problem> {
-    let from = peer.address.ip();
+    let from = api.front.client(&peer, &headers);
     let outcome = api
         .access
         .log_in(&given.username, given.password, from)
@@ -67,8 +68,8 @@ pub async fn log_out(
 }
 
 fn cookie(api: &Api, token: &str, seconds: u64) -> Result<HeaderMap, Problem> {
-    let name = api.cookie_name();
-    let secure = if api.behind_tls { "; Secure" } else { "" };
+    let name = api.front.cookie_name();
+    let secure = if api.front.secure { "; Secure" } else { "" };
     let text = format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     let value = HeaderValue::try_from(text).map_err(|_| Problem::unavailable())?;
     Ok(HeaderMap::from_iter([(header::SET_COOKIE, value)]))

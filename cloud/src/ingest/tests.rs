@@ -555,13 +555,17 @@ async fn damaged_rows_of_a_point_and_its_lane_keep_no_alarm_waiting() {
 }
 
 #[tokio::test]
-async fn a_hello_with_endless_epochs_is_answered_with_what_is_held() {
+async fn a_hello_with_thousands_of_epochs_is_answered_and_one_with_more_refused() {
     let stage = Stage::new().await;
     stage.alarm(1, stage.press(1)).await;
-    let strange = (0..20_000).map(|n| EpochId(id(0x9_0000 + n)));
+    let strange = (1..DRAINING_MAX).map(|n| EpochId(id(0x9_0000 + u128::try_from(n).unwrap())));
     let draining = strange.chain([stage.epoch()]).collect();
-    let hello = hello(&stage, draining);
+    let mut hello = hello(&stage, draining);
     let welcome = stage.ingest.welcome(&stage.identity(), &hello).await;
     let receipts = welcome.unwrap().receipts;
     assert_eq!((receipts.len(), receipts[0].through_seq), (1, 1));
+    hello.draining.push(EpochId(id(1)));
+    let refused = stage.ingest.welcome(&stage.identity(), &hello).await;
+    let broken = IngestError::Refused(Refused::BrokenFrame);
+    assert_eq!(refused.unwrap_err().to_string(), broken.to_string());
 }

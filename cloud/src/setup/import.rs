@@ -1,6 +1,8 @@
 //! `antuo-cloud import`: a document (contract B) into the store, in one transaction.
 //!
-//! Idempotent: what has the same id is updated, nothing is deleted. Card numbers, device secrets,
+//! Idempotent: what has the same id is updated, nothing is deleted, what the document does not name
+//! stays. Only a listed person's `grants` are the whole set: a right missing from them ends. A changed
+//! password ends that person's sessions. Card numbers, device secrets,
 //! passwords and names are hidden here and never stored as they came. A centre's Config version
 //! rises only when something one of its boxes must know has changed.
 
@@ -141,8 +143,8 @@ async fn password_hashes(
     Ok(hashes)
 }
 
-/// The centres whose boxes may have to learn something: those named, and those of children named in
-/// grants.
+/// The centres whose boxes may have to learn something: those named, and those of children that a
+/// grant of a listed person names or named.
 async fn centres_touched(
     tx: &mut Tx,
     document: &Document,
@@ -152,17 +154,26 @@ async fn centres_touched(
         .iter()
         .map(|c| c.id)
         .collect::<BTreeSet<_>>();
-    for grant in document.people.iter().flat_map(|person| &person.grants) {
-        let Reach::Child(child) = grant.reach else {
-            continue;
-        };
-        let row = sql!(
+    for person in &document.people {
+        let held = sql!(
             tx,
-            fetch_optional as (Uuid,),
-            "select centre from child where id = $1",
-            child
+            fetch_all as (Uuid,),
+            "select c.centre from child c join role_grant g on g.child = c.id where g.person = $1",
+            person.id.0
         )?;
-        centres.extend(row.map(|(centre,)| CentreId(centre)));
+        centres.extend(held.into_iter().map(|(centre,)| CentreId(centre)));
+        for grant in &person.grants {
+            let Reach::Child(child) = grant.reach else {
+                continue;
+            };
+            let row = sql!(
+                tx,
+                fetch_optional as (Uuid,),
+                "select centre from child where id = $1",
+                child
+            )?;
+            centres.extend(row.map(|(centre,)| CentreId(centre)));
+        }
     }
     Ok(centres)
 }

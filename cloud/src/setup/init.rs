@@ -83,6 +83,7 @@ fn text(what: &Init) -> String {
 database = "sqlite:antuo.db"
 
 # Browsers and apps. Beyond this machine it speaks TLS only: certificate = "FILE", key = "FILE" (PEM).
+# Behind a proxy on this machine: trusted_proxy = true, and origin = "https://HOST" as browsers know it.
 [http]
 listen = "{http}"
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ambient::Clock;
@@ -13,7 +14,11 @@ use uuid::Uuid;
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError, Urgency};
 use crate::keys::{Authority, Issued, KeyError, SigningKey, first_name_of, make_folder, write_new};
+use crate::process::is_ours;
 use crate::sql;
+
+/// The box's settings in its folder.
+const SETTINGS: &str = "gateway.toml";
 
 /// What to make.
 pub struct Provision {
@@ -36,17 +41,12 @@ pub enum ProvisionError {
     /// The folder has an identity.
     #[error("{0} exists already: a box keeps its key; give another folder for a new one")]
     Exists(PathBuf),
+    /// The box's key would lie where others can take it or have put something.
+    #[error("{0} is there already and not yours alone: give a new folder, or chmod 700 your own")]
+    NotPrivate(PathBuf),
     /// Keys or files cannot be made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file cannot be written.
-    #[error("{path} cannot be written: {source}")]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// The system's complaint.
-        source: std::io::Error,
-    },
     /// The listener's certificate names nothing.
     #[error("{0} names no host: boxes could not check whom they speak to")]
     NoName(PathBuf),
@@ -67,9 +67,7 @@ pub async fn provision(
     what: &Provision,
 ) -> Result<(), ProvisionError> {
     let identity = what.out.join("identity");
-    if identity.exists() {
-        return Err(ProvisionError::Exists(identity));
-    }
+    check_out(&what.out, &identity)?;
     let authority = Authority::read(&config.keys.ca, &config.keys.ca_key)?;
     let signing = SigningKey::read(&config.keys.config_signing)?;
     let issued = authority
@@ -104,10 +102,39 @@ pub async fn provision(
         clock.now().micros()
     )
     .map_err(DbError::from)?;
+    make_folder(&what.out)?;
+    // Somebody may have been faster than we.
+    check_private(&what.out)?;
     write_identity(&identity, config, &issued, &signing)?;
     write_settings(what, config, &server_name)?;
     write.commit().await?;
     Ok(())
+}
+
+/// The folder is new, or ours alone and without a box.
+fn check_out(out: &Path, identity: &Path) -> Result<(), ProvisionError> {
+    if fs::symlink_metadata(out).is_err() {
+        return Ok(());
+    }
+    check_private(out)?;
+    let settings = out.join(SETTINGS);
+    match [identity, &settings].into_iter().find(|path| path.exists()) {
+        Some(path) => Err(ProvisionError::Exists(path.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// A real folder, since nobody knows where a link will lead by the time we write.
+fn check_private(out: &Path) -> Result<(), ProvisionError> {
+    let there = fs::symlink_metadata(out).map_err(|source| KeyError::Read {
+        path: out.to_owned(),
+        source,
+    })?;
+    if there.is_dir() && there.mode() & 0o077 == 0 && is_ours(there.uid()) {
+        Ok(())
+    } else {
+        Err(ProvisionError::NotPrivate(out.to_owned()))
+    }
 }
 
 fn server_name(certificate: &Path) -> Result<String, ProvisionError> {
@@ -143,16 +170,13 @@ fn write_identity(
     Ok(())
 }
 
-/// Settings of the box, unless it has some.
+/// Settings of the box.
 fn write_settings(
     what: &Provision,
     config: &Config,
     server_name: &str,
 ) -> Result<(), ProvisionError> {
-    let path = what.out.join("gateway.toml");
-    if path.exists() {
-        return Ok(());
-    }
+    let path = what.out.join(SETTINGS);
     // A port chosen by the system is known only while `serve` runs.
     let running = Addresses::read(&config.dir).map(|addresses| addresses.boxes);
     let text = format!(
@@ -173,5 +197,5 @@ listen = "{status}"
         mqtt = what.mqtt,
         status = what.status,
     );
-    fs::write(&path, text).map_err(|source| ProvisionError::Write { path, source })
+    Ok(write_new(&path, text.as_bytes())?)
 }

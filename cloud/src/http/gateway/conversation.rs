@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{counted, keeper};
-use crate::boxes::Entry;
+use crate::boxes::{Entry, Standing, Work};
 use crate::http::Api;
 use crate::ingest::{BoxIdentity, IngestError};
 use crate::metrics::Counted;
@@ -40,6 +40,9 @@ const LANE_QUEUE: usize = 16;
 const OUT_QUEUE: usize = 32;
 /// Longest wait for receipts still to be written when a conversation ends.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Longest text of a box in a line of the log, in characters.
+const SHOWN_MAX: usize = 64;
 
 type Sink = SplitSink<WebSocket, Message>;
 type Source = SplitStream<WebSocket>;
@@ -95,7 +98,7 @@ pub async fn hold(api: Api, peer: Peer, identity: BoxIdentity, socket: WebSocket
     }
     let (entry, mut replaced) = api.boxes.connected(identity.centre, identity.gateway);
     entry.heard();
-    tracing::info!(gateway = %identity.gateway, peer = %peer.address, program = %hello.program, "a box is connected");
+    tracing::info!(gateway = %identity.gateway, peer = %peer.address, program = ?shown(&hello.program), "a box is connected");
     let (out, outgoing) = mpsc::channel(OUT_QUEUE);
     let mut writer = tokio::spawn(write(sink, outgoing));
     let keeper = peer.key.map(|key: Sha256| {
@@ -108,7 +111,7 @@ pub async fn hold(api: Api, peer: Peer, identity: BoxIdentity, socket: WebSocket
         );
         tokio::spawn(keeper).abort_handle()
     });
-    let lanes = Lanes::open(&api, identity, &held, &out);
+    let lanes = Lanes::open(&api, identity, &entry.standing(), &held, &out);
     let mut stop = api.stop.clone();
     let why = tokio::select! {
         ended = read(source, lanes, &entry) => {
@@ -124,12 +127,18 @@ pub async fn hold(api: Api, peer: Peer, identity: BoxIdentity, socket: WebSocket
     if let Some(keeper) = keeper {
         keeper.abort();
     }
-    // The lanes are closed: what they hold is still stored, receipted and told, then the writer ends.
+    // The lanes are closed: what they hold is still stored, receipted and told, unless a newer connection
+    // took the place; then the writer ends.
     drop(out);
     if !writer.is_finished() && timeout(DRAIN_MAX, &mut writer).await.is_err() {
         writer.abort();
     }
     tracing::info!(gateway = %identity.gateway, why, "a box is gone");
+}
+
+/// As much of a box's own words as a line of the log has room for.
+fn shown(words: &str) -> String {
+    words.chars().take(SHOWN_MAX).collect()
 }
 
 /// The hello and its answer, or why there will be no conversation.
@@ -144,6 +153,7 @@ async fn greet(
     let Ok(Up::Hello(hello)) = serde_json::from_str(&text) else {
         return Err(Refused::BrokenFrame);
     };
+    let _turn = api.boxes.turn(identity.gateway, Work::Hello).await;
     let welcomed = api.ingest.welcome(identity, &hello).await;
     let welcome = welcomed.map_err(|error| refusal(identity, error))?;
     Ok((hello, welcome))
@@ -219,7 +229,13 @@ fn held_before(welcome: &Welcome) -> Held {
 struct Lanes([mpsc::Sender<Batch>; Lane::ALL.len()]);
 
 impl Lanes {
-    fn open(api: &Api, identity: BoxIdentity, held: &Held, out: &mpsc::Sender<Out>) -> Self {
+    fn open(
+        api: &Api,
+        identity: BoxIdentity,
+        standing: &Standing,
+        held: &Held,
+        out: &mpsc::Sender<Out>,
+    ) -> Self {
         Self(Lane::ALL.map(|lane| {
             let (put, batches) = mpsc::channel(LANE_QUEUE);
             let own = held.iter().filter(|((_, of), _)| *of == lane);
@@ -227,6 +243,8 @@ impl Lanes {
             let worker = Worker {
                 api: api.clone(),
                 identity,
+                standing: standing.clone(),
+                work: Work::Batches(lane),
                 held,
                 out: out.clone(),
                 _busy: api.stop.clone(),
@@ -252,6 +270,8 @@ impl Lanes {
 struct Worker {
     api: Api,
     identity: BoxIdentity,
+    standing: Standing,
+    work: Work,
     held: Held,
     out: mpsc::Sender<Out>,
     _busy: Stop,
@@ -260,6 +280,11 @@ struct Worker {
 impl Worker {
     async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         while let Some(batch) = batches.recv().await {
+            let turn = self.api.boxes.turn(self.identity.gateway, self.work).await;
+            // What waits on a replaced line comes again on the one that took its place.
+            if self.standing.is_over() {
+                return;
+            }
             let out = match self.take(batch).await {
                 Ok(receipt) => Out::Say(Down::Receipt(receipt)),
                 Err(error) => {
@@ -268,6 +293,7 @@ impl Worker {
                     Out::End(why)
                 }
             };
+            drop(turn);
             let over = matches!(out, Out::End(_));
             // With the line gone the rest comes again on the next one.
             if self.out.send(out).await.is_err() || over {
@@ -314,4 +340,19 @@ fn unreadable(batch: &Batch) -> u64 {
     }
     let bodies = batch.records.iter().map(|record| read_body(&record.body));
     u64::try_from(bodies.filter(Result::is_err).count()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_cannot_write_lines_of_its_own_into_the_log() {
+        let forged = format!("1.0\n2026-01-01 INFO all is well {}", "x".repeat(100));
+        let logged = format!("{:?}", shown(&forged));
+        assert!(
+            !logged.contains('\n') && logged.len() <= SHOWN_MAX + 3,
+            "{logged}"
+        );
+    }
 }

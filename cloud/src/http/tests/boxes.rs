@@ -1,6 +1,9 @@
 //! Boxes: who gets through the mutual TLS, and the conversation on the uplink.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::config::Config;
 use domain::id::GatewayId;
@@ -19,6 +22,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::press::{batch, door, epoch, record};
+use crate::boxes::Work;
+use crate::ingest::DRAINING_MAX;
 use crate::keys::{Authority, Issued, first_name_of};
 use crate::metrics::Metrics;
 use crate::setup::provision::{Provision, provision};
@@ -226,11 +231,20 @@ async fn hello_comes_first_and_is_of_this_box_in_a_common_version() {
         config_version: 0,
         program: String::new(),
     });
+    let many = Up::Hello(Hello {
+        speaks: WIRE_READS.to_vec(),
+        gateway: GatewayId(id(BOX)),
+        epoch: epoch(),
+        draining: vec![epoch(); DRAINING_MAX + 1],
+        config_version: 0,
+        program: String::new(),
+    });
     let now = running.trial.clock.now();
     for (first, why) in [
         (Up::Batch(batch(0xc001, 1..=1, now)), Refused::BrokenFrame),
         (hello(0xd002, 0), Refused::NotThisGateway),
         (odd, Refused::UnknownVersion),
+        (many, Refused::BrokenFrame),
     ] {
         let mut line = connect(&running, Some(&known)).await.unwrap();
         say(&mut line, &first).await;
@@ -293,6 +307,45 @@ async fn a_newer_connection_of_a_box_replaces_the_older() {
     say(&mut second, &Up::Batch(batch(0xc001, 1..=1, now))).await;
     assert!(matches!(hear(&mut second).await, Some(Down::Receipt(_))));
     assert_eq!(running.api.boxes.count(), 1);
+}
+
+#[tokio::test]
+async fn what_waits_on_a_replaced_line_is_left_to_the_newer_one() {
+    let running = Running::new().await;
+    let known = Identity::provisioned(&running, BOX, "box").await;
+    let gateway = GatewayId(id(BOX));
+    let work = Work::Batches(Lane::LifeSafety);
+    let turn = running.api.boxes.turn(gateway, work).await;
+    let mut first = greeted(&running, &known, 1).await;
+    let now = running.trial.clock.now();
+    for seq in 1..=3 {
+        say(&mut first, &Up::Batch(batch(0xc001, seq..=seq, now))).await;
+    }
+    let mut second = greeted(&running, &known, 1).await;
+    say(&mut second, &Up::Batch(batch(0xc001, 1..=1, now))).await;
+    drop(turn);
+    assert!(hear(&mut first).await.is_none());
+    let Some(Down::Receipt(receipt)) = hear(&mut second).await else {
+        panic!("no receipt");
+    };
+    assert_eq!(receipt.through_seq, 1);
+}
+
+#[tokio::test]
+async fn hellos_of_one_box_are_answered_one_after_the_other() {
+    let running = Running::new().await;
+    let known = Identity::provisioned(&running, BOX, "box").await;
+    let turn = running
+        .api
+        .boxes
+        .turn(GatewayId(id(BOX)), Work::Hello)
+        .await;
+    let mut line = connect(&running, Some(&known)).await.unwrap();
+    say(&mut line, &hello(BOX, 1)).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), hear(&mut line)).await;
+    assert!(early.is_err(), "answered out of turn");
+    drop(turn);
+    assert!(matches!(hear(&mut line).await, Some(Down::Welcome(_))));
 }
 
 #[tokio::test]
@@ -421,6 +474,20 @@ async fn a_box_keeps_its_identity_and_gets_settings_once() {
         .await
         .unwrap_err();
     assert!(again.to_string().contains("keeps its key"), "{again}");
+    let open = Permissions::from_mode(0o755);
+    std::fs::set_permissions(&what.out, open).unwrap();
+    let open = provision(&trial.db, &trial.config, &trial.clock, &what)
+        .await
+        .unwrap_err();
+    assert!(open.to_string().contains("chmod 700"), "{open}");
+    // A folder of ours with settings already: whose, we cannot know.
+    what.out = trial.dir.path().join("half");
+    crate::keys::make_folder(&what.out).unwrap();
+    std::fs::write(what.out.join("gateway.toml"), "").unwrap();
+    let half = provision(&trial.db, &trial.config, &trial.clock, &what)
+        .await
+        .unwrap_err();
+    assert!(half.to_string().contains("gateway.toml exists"), "{half}");
     what.gateway = GatewayId(id(0x9999));
     what.out = trial.dir.path().join("other");
     let unknown = provision(&trial.db, &trial.config, &trial.clock, &what)

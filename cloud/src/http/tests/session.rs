@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::access::SESSION_LASTS;
 use crate::sql;
-use crate::trial::{Running, id};
+use crate::trial::{Running, Trial, id};
 
 async fn log_in(running: &Running, name: &str, password: &str) -> (u16, Value) {
     let body = json!({"username": name, "password": password});
@@ -142,4 +142,47 @@ async fn the_store_knows_neither_token_nor_password() {
     assert_eq!(rows.len(), 1);
     let raw = domain::digest::from_hex(token).unwrap();
     assert!(rows[0].0 != raw && rows[0].0 != token.as_bytes());
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_locks_nobody() {
+    let running = Running::new().await;
+    running.trial.db.close().await;
+    for _ in 0..7 {
+        assert_eq!(log_in(&running, "li", "pw-of-li-88").await.0, 503);
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_clients_have_locks_of_their_own_and_a_cookie_for_tls() {
+    let mut trial = Trial::new().await;
+    trial.config.http.trusted_proxy = true;
+    trial.config.http.origin = Some("https://antuo.cn".into());
+    let running = Running::of(trial).await;
+    let log_in = async |password: &str, from: &'static str, origin: &'static str| {
+        let url = format!("{}/api/session", running.base);
+        let body = json!({"username": "li", "password": password});
+        let request = running.client.post(&url).json(&body);
+        let request = request.header("x-forwarded-for", from);
+        request.header("origin", origin).send().await.unwrap()
+    };
+    let own = "https://antuo.cn";
+    for _ in 0..5 {
+        assert_eq!(log_in("wrong", "192.0.2.1", own).await.status(), 401);
+    }
+    let forged = log_in("pw-of-li-88", "192.0.2.2, 192.0.2.1", own).await;
+    assert_eq!(forged.status(), 429);
+    let other = log_in("pw-of-li-88", "192.0.2.2", own).await;
+    assert_eq!(other.status(), 200);
+    let cookie = other.headers()["set-cookie"].to_str().unwrap();
+    assert!(
+        cookie.starts_with("__Host-antuo=") && cookie.ends_with("; Secure"),
+        "{cookie}"
+    );
+    // The name that a client calls us by proves nothing.
+    let by_host: &'static str = running.base.clone().leak();
+    assert_eq!(
+        log_in("pw-of-li-88", "192.0.2.2", by_host).await.status(),
+        403
+    );
 }

@@ -116,6 +116,16 @@ pub enum Reach {
     Deployment,
 }
 
+impl Reach {
+    /// As `role_grant.reach` says it.
+    pub fn text(self) -> String {
+        match self {
+            Self::Child(id) | Self::WatchRoom(id) | Self::Centre(id) => id.to_string(),
+            Self::Deployment => String::new(),
+        }
+    }
+}
+
 impl Document {
     pub fn read(value: &Value) -> Result<Self, Wrong> {
         let root = At::root(value).fields(&[
@@ -338,7 +348,9 @@ fn person(at: &At<'_>) -> Result<Person, Wrong> {
     if password.is_some() && username.is_none() {
         return Err(f.get("password")?.wrong("must be null without a username"));
     }
-    let grants = f.each("grants", grant)?;
+    // Since what is left out ends, the list itself may not be left out by oversight.
+    let grants = f.get("grants")?.list()?;
+    let grants = grants.iter().map(grant).collect::<Result<Vec<_>, _>>()?;
     let keys = grants.iter().map(|grant| (grant.role, grant.reach));
     unique(&format!("{}.grants", at.path), keys)?;
     Ok(Person {

@@ -7,7 +7,7 @@ use domain::id::{ChildId, PersonId};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::trial::{Trial, fixture, id};
+use crate::trial::{Running, Trial, fixture, id};
 
 const SUNFLOWER: u16 = 0xc001;
 const BOX: u16 = 0xd001;
@@ -161,6 +161,85 @@ async fn a_grant_alone_reaches_the_boxes_of_its_child() {
         rose: true,
     };
     assert_eq!(imported, [wanted]);
+}
+
+/// A document of one person who has no log-in.
+fn aunt(grants: &Value) -> Value {
+    json!({"v": 1, "people": [{
+        "id": id(0xf007), "name": "钱奶奶", "username": null, "password": null, "grants": grants
+    }]})
+}
+
+async fn spans(trial: &Trial) -> Vec<(String, i64, Option<i64>)> {
+    let mut tx = trial.db.read().await.unwrap();
+    sql!(
+        &mut tx,
+        fetch_all as (String, i64, Option<i64>),
+        "select reach, from_at, until_at from role_grant where person = $1 order by reach",
+        id(0xf007)
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_right_missing_from_a_listed_person_ends_and_its_boxes_learn_it() {
+    let trial = Trial::new().await;
+    let child = |tail: u16| json!({"role": "guardian", "child": id(tail)});
+    let both = aunt(&json!([child(0xe001), child(0xe003)]));
+    trial.import(&both).await.unwrap();
+    let given = spans(&trial).await;
+    assert_eq!(given.len(), 2);
+    assert!(given.iter().all(|(_, _, until)| until.is_none()));
+
+    let one = trial.import(&aunt(&json!([child(0xe001)]))).await.unwrap();
+    let risen = |imported: &[Imported]| {
+        let rose = imported.iter().filter(|c| c.rose).map(|c| c.centre.0);
+        rose.collect::<Vec<_>>()
+    };
+    assert_eq!(risen(&one), [id(0xc002)]);
+    let ended = spans(&trial).await;
+    assert_eq!(
+        ended[0], given[0],
+        "a right that stands keeps its beginning"
+    );
+    assert!(ended[1].2.is_some());
+    trial.import(&aunt(&json!([child(0xe001)]))).await.unwrap();
+    assert_eq!(spans(&trial).await, ended, "an end stays where it is");
+
+    let again = trial.import(&both).await.unwrap();
+    assert_eq!(risen(&again), [id(0xc002)]);
+    let fresh = spans(&trial).await;
+    assert!(fresh[1].2.is_none() && fresh[1].1 >= ended[1].2.unwrap());
+
+    let others = trial.import(&json!({"v": 1, "people": []})).await.unwrap();
+    assert_eq!(others, []);
+    assert_eq!(
+        spans(&trial).await,
+        fresh,
+        "who is not listed loses nothing"
+    );
+    trial.import(&aunt(&json!([]))).await.unwrap();
+    assert!(
+        spans(&trial)
+            .await
+            .iter()
+            .all(|(_, _, until)| until.is_some())
+    );
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_the_sessions_of_that_person_only() {
+    let running = Running::of(Trial::empty().await).await;
+    let trial = &running.trial;
+    trial.import(&few_log_ins()).await.unwrap();
+    let (theirs, other) = (running.token(0xf001).await, running.token(0xf002).await);
+    let status = async |token: &str| running.get("/api/family/children", token).await.0;
+    trial.import(&few_log_ins()).await.unwrap();
+    assert_eq!(status(&theirs).await, 200, "the same password again");
+    let mut document = few_log_ins();
+    document["people"][0]["password"] = json!("another");
+    trial.import(&document).await.unwrap();
+    assert_eq!((status(&theirs).await, status(&other).await), (401, 200));
 }
 
 #[tokio::test]
@@ -339,6 +418,13 @@ async fn every_complaint_names_the_place_and_what_would_be_right() {
             |d| d["people"][1]["username"] = json!("wang"),
             "$.people[1].username",
             "somebody else",
+        ),
+        (
+            |d| {
+                d["people"][0].as_object_mut().unwrap().remove("grants");
+            },
+            "$.people[0].grants",
+            "is missing",
         ),
         (
             |d| d["people"][0]["grants"][0]["role"] = json!("king"),

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::super::ImportError;
-use super::super::document::{Person, Reach};
+use super::super::document::{Grant, Person, Reach};
 use super::{Writer, wrong};
 use crate::keys::Sealed;
 use crate::sql;
@@ -53,6 +53,7 @@ impl Writer<'_> {
                     username.as_str(),
                     hash
                 )?;
+                self.end_sessions(person).await?;
             }
             None => self.rename(person, username).await?,
         }
@@ -75,6 +76,18 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Whoever came in by the old password is out.
+    async fn end_sessions(&mut self, person: &Person) -> Result<(), ImportError> {
+        sql!(
+            self.tx,
+            execute,
+            "delete from session where person = $1",
+            person.id.0
+        )?;
+        Ok(())
+    }
+
+    /// The person's grants are those listed: whatever else still stands ends now.
     pub(super) async fn grants(&mut self, person: &Person) -> Result<(), ImportError> {
         for grant in &person.grants {
             let (id, field, query, wanted) = match grant.reach {
@@ -103,33 +116,61 @@ impl Writer<'_> {
             {
                 return Err(wrong(&grant.path, field, wanted));
             }
-            self.grant(person, grant.role, grant.reach).await?;
+            self.grant(person, grant).await?;
+        }
+        self.end_unlisted(person).await
+    }
+
+    async fn end_unlisted(&mut self, person: &Person) -> Result<(), ImportError> {
+        let standing = sql!(
+            self.tx,
+            fetch_all as (String, String),
+            "select role, reach from role_grant
+             where person = $1 and (until_at is null or until_at > $2)",
+            person.id.0,
+            self.now.micros()
+        )?;
+        let listed = |role: &str, reach: &str| {
+            let same = |grant: &Grant| grant.role == role && grant.reach.text() == reach;
+            person.grants.iter().any(same)
+        };
+        for (role, reach) in standing {
+            if listed(&role, &reach) {
+                continue;
+            }
+            sql!(
+                self.tx,
+                execute,
+                "update role_grant set until_at = $4
+                 where person = $1 and role = $2 and reach = $3",
+                person.id.0,
+                role.as_str(),
+                reach.as_str(),
+                self.now.micros()
+            )?;
         }
         Ok(())
     }
 
-    /// A grant that stands already keeps its beginning; one that was ended stands again.
-    async fn grant(
-        &mut self,
-        person: &Person,
-        role: &str,
-        reach: Reach,
-    ) -> Result<(), ImportError> {
-        let (text, centre, child, room) = match reach {
-            Reach::Child(id) => (id.to_string(), None, Some(id), None),
-            Reach::WatchRoom(id) => (id.to_string(), None, None, Some(id)),
-            Reach::Centre(id) => (id.to_string(), Some(id), None, None),
-            Reach::Deployment => (String::new(), None, None, None),
+    /// A grant that stands already keeps its beginning; one that was ended begins anew.
+    async fn grant(&mut self, person: &Person, grant: &Grant) -> Result<(), ImportError> {
+        let (centre, child, room) = match grant.reach {
+            Reach::Child(id) => (None, Some(id), None),
+            Reach::WatchRoom(id) => (None, None, Some(id)),
+            Reach::Centre(id) => (Some(id), None, None),
+            Reach::Deployment => (None, None, None),
         };
         sql!(
             self.tx,
             execute,
             "insert into role_grant (person, role, reach, centre, child, watch_room, from_at)
              values ($1, $2, $3, $4, $5, $6, $7)
-             on conflict (person, role, reach) do update set until_at = null",
+             on conflict (person, role, reach) do update set until_at = null,
+                 from_at = case when role_grant.until_at <= excluded.from_at
+                     then excluded.from_at else role_grant.from_at end",
             person.id.0,
-            role,
-            text.as_str(),
+            grant.role,
+            grant.reach.text(),
             centre,
             child,
             room,
