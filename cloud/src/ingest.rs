@@ -35,6 +35,9 @@ const LIFE_SAFETY_AT_ONCE: usize = 50;
 /// Most other records of one transaction (D3), so that life safety soon has its turn at the store.
 const OTHERS_AT_ONCE: usize = 200;
 
+/// Most lost ends told in one transaction.
+const ENDS_AT_ONCE: usize = 50;
+
 /// How exactly it is noted when a box was last heard.
 const SEEN_EVERY: Duration = Duration::from_secs(10);
 
@@ -78,10 +81,6 @@ impl From<NoEntropy> for IngestError {
     }
 }
 
-/// Epochs a hello may name: one a start, so a box that starts every ten minutes needs eight weeks without
-/// the cloud to have more. Such a box is broken, and its hello would only cost memory.
-pub const DRAINING_MAX: usize = 8_192;
-
 impl Ingest {
     /// The door over a store.
     #[must_use]
@@ -97,9 +96,6 @@ impl Ingest {
     pub async fn welcome(&self, from: &BoxIdentity, hello: &Hello) -> Result<Welcome, IngestError> {
         if hello.gateway != from.gateway {
             return Err(IngestError::Refused(Refused::NotThisGateway));
-        }
-        if hello.draining.len() > DRAINING_MAX {
-            return Err(IngestError::Refused(Refused::BrokenFrame));
         }
         let v =
             common_version(&hello.speaks).ok_or(IngestError::Refused(Refused::UnknownVersion))?;
@@ -121,8 +117,10 @@ impl Ingest {
             let (now, config) = (self.clock.now(), Some(hello.config_version));
             heard(write.tx(), &scope, from, now, config).await?;
             write.commit().await?;
-        } else {
-            self.tell_lost(from, hello, &ends).await?;
+        }
+        // In parts, so that no box holds the store for long.
+        for some in ends.chunks(ENDS_AT_ONCE) {
+            self.tell_lost(from, hello, some).await?;
         }
         self.wake(from, Changed::Gateway(from.gateway));
         let held = lanes
@@ -262,7 +260,10 @@ async fn project(
     let fresh: Vec<&Arrived> = fresh.filter_map(|at| arrived.get(*at)).collect();
     let events: Vec<_> = fresh.iter().filter_map(|record| record.event()).collect();
     let children = presence::project(tx, scope, place.from.gateway, &events).await?;
-    found::expect_ends(tx, scope, place, &events).await?;
+    let first = fresh.iter().find(|record| record.seq == 1);
+    if let Some(event) = first.and_then(|record| record.event()) {
+        found::expect_end(tx, scope, place, event).await?;
+    }
     let applied = fresh
         .iter()
         .filter_map(|record| record.config_applied())

@@ -166,14 +166,20 @@ pub struct Line {
     pub live_since: Option<Timestamp>,
 }
 
+/// Points with a line of their own in one case. What further ones say is one line a kind: a case must stay
+/// small enough to be written within a second, whatever a broken or stolen box invents.
+pub const LINES_MAX: usize = 500;
+
 impl Case {
-    /// The line of a point, or of a trouble without one.
+    /// The line of a point, or of a trouble without one; of a point beyond [`LINES_MAX`] the line it shares.
     #[must_use]
     pub fn line_of(&self, source: Option<&PointKey>, kind: Kind) -> Option<usize> {
-        self.lines.iter().position(|line| match &line.source {
+        let own = self.lines.iter().position(|line| match &line.source {
             Some(known) => Some(known) == source,
             None => source.is_none() && line.kind == kind,
-        })
+        });
+        let shares = own.is_none() && self.lines.len() > LINES_MAX;
+        own.or_else(|| shares.then(|| self.line_of(None, kind)).flatten())
     }
 
     /// Whether people may still act on it.
@@ -365,10 +371,11 @@ impl Case {
         };
         let known = self.line_of(fact.source.as_ref(), fact.kind);
         let Some(line) = known.and_then(|i| self.lines.get_mut(i)) else {
+            let has_room = self.lines.len() < LINES_MAX;
             self.lines.push(Line {
-                source: fact.source.clone(),
-                zone: fact.zone.clone(),
-                number: fact.number,
+                source: fact.source.clone().filter(|_| has_room),
+                zone: fact.zone.clone().filter(|_| has_room),
+                number: if has_room { fact.number } else { 0 },
                 kind: fact.kind,
                 severity: fact.severity,
                 first_at: fact.received_at,
@@ -397,7 +404,9 @@ impl Case {
 
     fn restore(&mut self, fact: &Fact) {
         let known = self.line_of(fact.source.as_ref(), fact.kind);
-        if let Some(line) = known.and_then(|i| self.lines.get_mut(i)) {
+        if let Some(line) = known.and_then(|i| self.lines.get_mut(i))
+            && line.source == fact.source
+        {
             line.state = State::Cleared;
         }
     }

@@ -216,35 +216,33 @@ async fn save_point(
 ///
 /// # Errors
 /// When the store fails.
-pub async fn expect_ends(
+pub async fn expect_end(
     tx: &mut Tx,
     scope: &Scope,
     place: &Place,
-    events: &[&Event],
+    first: &Event,
 ) -> Result<(), DbError> {
-    for event in events {
-        let Detail::Started {
-            previous: Some(previous),
-            ..
-        } = &event.detail
-        else {
-            continue;
-        };
-        sql!(
-            tx,
-            execute,
-            "insert into lane_progress
-             (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
-             values ($1, $2, $3, $4, 0, '[]', $5)
-             on conflict (centre, gateway, epoch, lane) do update
-               set expected_seq = excluded.expected_seq",
-            scope.own_centre(),
-            place.from.gateway.0,
-            previous.epoch.0,
-            place.lane.as_str(),
-            number(previous.last_seq)
-        )?;
-    }
+    let Detail::Started {
+        previous: Some(previous),
+        ..
+    } = &first.detail
+    else {
+        return Ok(());
+    };
+    sql!(
+        tx,
+        execute,
+        "insert into lane_progress
+         (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
+         values ($1, $2, $3, $4, 0, '[]', $5)
+         on conflict (centre, gateway, epoch, lane) do update
+           set expected_seq = excluded.expected_seq",
+        scope.own_centre(),
+        place.from.gateway.0,
+        previous.epoch.0,
+        place.lane.as_str(),
+        number(previous.last_seq)
+    )?;
     Ok(())
 }
 

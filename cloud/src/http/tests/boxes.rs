@@ -23,7 +23,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::press::{batch, door, epoch, record};
 use crate::boxes::Work;
-use crate::ingest::DRAINING_MAX;
 use crate::keys::{Authority, Issued, first_name_of};
 use crate::metrics::Metrics;
 use crate::setup::provision::{Provision, provision};
@@ -231,20 +230,11 @@ async fn hello_comes_first_and_is_of_this_box_in_a_common_version() {
         config_version: 0,
         program: String::new(),
     });
-    let many = Up::Hello(Hello {
-        speaks: WIRE_READS.to_vec(),
-        gateway: GatewayId(id(BOX)),
-        epoch: epoch(),
-        draining: vec![epoch(); DRAINING_MAX + 1],
-        config_version: 0,
-        program: String::new(),
-    });
     let now = running.trial.clock.now();
     for (first, why) in [
         (Up::Batch(batch(0xc001, 1..=1, now)), Refused::BrokenFrame),
         (hello(0xd002, 0), Refused::NotThisGateway),
         (odd, Refused::UnknownVersion),
-        (many, Refused::BrokenFrame),
     ] {
         let mut line = connect(&running, Some(&known)).await.unwrap();
         say(&mut line, &first).await;
