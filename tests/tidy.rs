@@ -28,7 +28,7 @@ const HOUSES: &[House] = &[
             (4, &["store", "broker", "decode"]),
             (3, &["clock"]),
             (2, &["site"]),
-            (1, &["adapter", "identity", "gauges", "seal"]),
+            (1, &["adapter", "hub", "identity", "gauges", "seal"]),
         ],
     },
     House {
@@ -79,6 +79,7 @@ const HOUSES: &[House] = &[
 const DECISION_CODE: &[&str] = &[
     "domain/src",
     "gateway/src/adapter",
+    "gateway/src/hub",
     "gateway/src/site",
     "gateway/src/store/outbox",
     "gateway/src/uplink/machine",

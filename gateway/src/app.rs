@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ambient::{Clock, Entropy, NoEntropy};
+use domain::digest::to_hex;
 use domain::id::EpochId;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{self, Access, BindError, Bound, Counters, Notice, Settings};
+use crate::broker::{self, Access, BindError, Bound, Counters, Memory, Notice, Settings};
 use crate::clock::BoxClock;
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
-use crate::intake::{Ears, Intake, Parts};
+use crate::intake::{Ears, Intake, Parts, remembered};
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Store};
@@ -27,8 +28,8 @@ use crate::uplink::machine::{Speaker, Uplink};
 use crate::uplink::tls::{self, TlsError};
 use crate::uplink::{Driver, Link, Peer};
 
-/// Publishes on their way from the MQTT server to the intake; beyond it connections are not read from.
-const PUBLISHES: usize = 1_024;
+/// Messages and rows on their way from the MQTT server to the intake; beyond it connections are not read from.
+const WORK: usize = 1_024;
 /// Configs on their way from the uplink; the newest is what counts.
 const CONFIGS: usize = 2;
 /// Notices of the MQTT server; beyond it they are counted only.
@@ -87,10 +88,7 @@ struct Channels {
         mpsc::Sender<domain::wire::SignedConfig>,
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
-    publishes: (
-        mpsc::Sender<broker::Publish>,
-        mpsc::Receiver<broker::Publish>,
-    ),
+    work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
 }
 
 /// Runs the box until `end` resolves; everything acknowledged is then on disk.
@@ -162,7 +160,7 @@ async fn start(
         link: watch::Sender::new(Link::Connecting),
         waiting: watch::Sender::new([None; 3]),
         configs: mpsc::channel(CONFIGS),
-        publishes: mpsc::channel(PUBLISHES),
+        work: mpsc::channel(WORK),
     };
     let counters: Arc<Counters> = Arc::default();
     let shown = Shown {
@@ -191,12 +189,21 @@ async fn start(
         driver,
         mut intake,
         ears,
-        publishes,
+        work,
+        memory,
         writing,
     } = conversations(config, common, opened, channels).await?;
     intake.begin().await;
     let (notices, told) = mpsc::channel(NOTICES);
-    let serving = broker::serve(bound, access, publishes, notices, counters, stopped.clone());
+    let serving = broker::serve(
+        bound,
+        access,
+        work,
+        memory,
+        notices,
+        counters,
+        stopped.clone(),
+    );
     Ok(vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
@@ -214,7 +221,8 @@ struct Conversations {
     driver: Driver,
     intake: Intake,
     ears: Ears,
-    publishes: mpsc::Sender<broker::Publish>,
+    work: mpsc::Sender<broker::Work>,
+    memory: Memory,
     writing: JoinHandle<()>,
 }
 
@@ -234,7 +242,7 @@ async fn conversations(
     };
     let dates_count = config.clock == crate::clock::Trust::System;
     let (config_in, configs) = channels.configs;
-    let (publish_in, publishes) = channels.publishes;
+    let (work_in, work) = channels.work;
     let driver = Driver {
         peer: Peer {
             address: config.cloud_address.clone(),
@@ -251,8 +259,14 @@ async fn conversations(
         link: channels.link,
         gauges: Arc::clone(&common.gauges),
     };
+    let box_key = BoxKey::read_or_make(&config.data_dir, &common.entropy)?;
+    let memory = Memory {
+        hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
+        clock: Clock::system(),
+        run: to_hex(&common.entropy.bytes::<6>()?),
+    };
     let ears = Ears {
-        publishes,
+        work,
         configs,
         standing: opened.store.standing(),
     };
@@ -260,7 +274,7 @@ async fn conversations(
         store: opened.store,
         reader: opened.reader,
         clock: common.clock,
-        box_key: BoxKey::read_or_make(&config.data_dir, &common.entropy)?,
+        box_key,
         entropy: common.entropy,
         gauges: common.gauges,
         gateway: common.identity.gateway,
@@ -273,7 +287,8 @@ async fn conversations(
         driver,
         intake,
         ears,
-        publishes: publish_in,
+        work: work_in,
+        memory,
         writing,
     })
 }

@@ -1,8 +1,8 @@
 //! The box of a centre: takes its devices' messages in, decides, keeps, and forwards what they mean.
 //!
 //! Floors, imports pointing down only: `app` and `config` wire; `intake`, `uplink`, `control` and `status`
-//! are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode` and `site` decide,
-//! purely; `store` keeps.
+//! are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode`, `site` and
+//! `hub` decide, purely; `store` keeps.
 
 pub mod adapter;
 pub mod app;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod decode;
 pub mod gauges;
+pub mod hub;
 pub mod identity;
 pub mod intake;
 pub mod seal;

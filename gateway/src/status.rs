@@ -260,8 +260,30 @@ fn text(shown: &Shown) -> String {
 }
 
 fn broker(out: &mut String, counters: &Counters) {
-    let sessions = counters.sessions.load(Ordering::Relaxed);
-    line(out, "antuo_box_mqtt_sessions", "", sessions);
+    for (name, label, counter) in [
+        ("sessions", "", &counters.sessions),
+        ("sessions_kept", "", &counters.kept_sessions),
+        ("sessions_forgotten_total", "", &counters.sessions_forgotten),
+        ("retained", "", &counters.retained),
+        ("publishes_total", "{qos=\"0\"}", &counters.publishes_qos0),
+        ("publishes_total", "{qos=\"1\"}", &counters.publishes_qos1),
+        ("publishes_total", "{qos=\"2\"}", &counters.publishes_qos2),
+        ("sent_total", "", &counters.sent),
+        (
+            "dropped_total",
+            "{why=\"queue_full\"}",
+            &counters.queue_full,
+        ),
+        ("dropped_total", "{why=\"too_large\"}", &counters.too_large),
+        (
+            "dropped_total",
+            "{why=\"retained_full\"}",
+            &counters.retained_full,
+        ),
+    ] {
+        let name = format!("antuo_box_mqtt_{name}");
+        line(out, &name, label, counter.load(Ordering::Relaxed));
+    }
     for why in Refusal::ALL {
         let label = format!("{{why=\"{}\"}}", why.as_str());
         line(

@@ -99,6 +99,7 @@ pub struct OpenedParts {
     pub backlog: Vec<crate::store::StreamHead>,
     pub configs: Vec<crate::store::row::SealedConfig>,
     pub marks: Vec<crate::site::Mark>,
+    pub mqtt: Vec<crate::store::row::SealedRow>,
 }
 
 impl Running {
@@ -119,6 +120,7 @@ impl Running {
             backlog,
             configs,
             marks,
+            mqtt,
         } = opened;
         Ok(Self {
             opened: OpenedParts {
@@ -128,6 +130,7 @@ impl Running {
                 backlog,
                 configs,
                 marks,
+                mqtt,
             },
             gauges,
             writer: tokio::spawn(writer.run()),

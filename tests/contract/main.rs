@@ -3,5 +3,6 @@
 
 mod dc09;
 mod devices;
+mod mqtt;
 mod puback;
 mod receivers;

@@ -80,6 +80,31 @@ impl Device {
         Ok(())
     }
 
+    /// The topics it may speak on and hear: this and everything below.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.topic
+            .rsplit_once('/')
+            .map_or(&self.topic, |(prefix, _)| prefix)
+    }
+
+    /// Lets the clients of `mqtt_clients.py` talk under its log-in; see there for the modes.
+    ///
+    /// # Errors
+    /// With what is not so.
+    pub async fn talk(&self, mqtt: SocketAddr, mode: &str) -> Result<()> {
+        let out = Command::new(python()?)
+            .arg(root().join("tests/fixtures/devices/mqtt_clients.py"))
+            .args([mode, &mqtt.ip().to_string(), &mqtt.port().to_string()])
+            .args([&self.username, &self.secret, self.prefix()])
+            .output()
+            .await?;
+        if !out.status.success() {
+            bail!("mqtt_clients.py: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(())
+    }
+
     /// Publishes payloads with the Python client at QoS 1; ends when all are acknowledged.
     ///
     /// # Errors

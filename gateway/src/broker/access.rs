@@ -20,7 +20,7 @@ pub struct Credential {
     pub secret_sha256: [u8; 32],
     /// A life-safety role stands behind it: it may use the reserved connection slots (decisions.md D3).
     pub reserved: bool,
-    /// Topics it may publish to, its will included. None listed means none allowed.
+    /// Topics it may publish and subscribe to, its will included. None listed means none allowed.
     pub publish: Vec<TopicFilter>,
 }
 
@@ -29,6 +29,12 @@ impl Credential {
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {
         self.publish.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Says whether every topic under `filter`, a well-formed one, is one of this credential's.
+    #[must_use]
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        self.publish.iter().any(|own| own.covers(filter))
     }
 }
 

@@ -1,29 +1,28 @@
 //! One connection from accept to close: the task's loop.
 //!
-//! Owns the window of uncommitted publishes, the keep-alive and the decision when to read. Hands publishes
-//! on and answers them; never decides what one means. Holds no lock across a wait or a call of the protocol.
+//! Owns the keep-alive and the decision when to read. What packets mean is for [`super::dialogue`]. Holds no
+//! lock across a wait.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use super::Settled;
 use super::access::{Access, Credential};
-use super::frame::{FrameFault, check, complete};
+use super::codec::{self, Fault, Reason, Version, complete};
+use super::dialogue::Dialogue;
 use super::greeting::{Guest, greet};
 use super::line::{Line, drain, fill};
 use super::listener::{Admitted, House, stopped};
-use super::report::{CloseReason, Refusal, add};
-use super::session::{Seat, WillFate};
-use super::window::Window;
-use super::wire::{Arrival, Broken, Incoming, Protocol};
-use super::{Ack, Origin, Publish, Qos, Settled};
+use super::report::CloseReason;
+use crate::hub::Leaving;
 
 /// Carries one accepted socket to its end. A panic on the way ends this connection like any other reason.
 pub(super) async fn attend<R, W>(reader: R, writer: W, mut admitted: Admitted, house: Arc<House>)
@@ -91,21 +90,51 @@ where
     W: AsyncWrite + Unpin,
 {
     let talk = AssertUnwindSafe(talk(&mut line, &mut guest, house)).catch_unwind();
-    let reason = talk.await.unwrap_or(CloseReason::Panicked);
-    if lingers(reason) {
+    let end = talk.await.unwrap_or(End {
+        reason: CloseReason::Panicked,
+        leaving: Leaving::Lost,
+        fault: None,
+    });
+    if let Some(reason) = end.fault.or_else(|| farewell(end.reason)) {
+        codec::disconnect(&mut line.output, guest.version, reason);
+    }
+    if lingers(end.reason) || (guest.version == Version::V5 && !line.output.is_empty()) {
         line.finish().await;
     }
     // The socket goes first: the will may have to wait for the intake.
     drop((line, admitted));
-    let fate = if reason == CloseReason::Disconnect {
-        WillFate::Forget
-    } else if reason == CloseReason::Shutdown {
-        WillFate::Withhold
-    } else {
-        WillFate::Publish
-    };
-    guest.seat.leave(fate).await;
-    reason
+    guest.seat.leave(end.leaving).await;
+    end.reason
+}
+
+/// How a conversation ended.
+struct End {
+    reason: CloseReason,
+    leaving: Leaving,
+    /// What the client did wrong, if it did.
+    fault: Option<Reason>,
+}
+
+/// What an MQTT 5 client is told when we close (section 3.14.2.1); none when it closed, or cannot hear.
+const fn farewell(reason: CloseReason) -> Option<Reason> {
+    match reason {
+        CloseReason::Disconnect
+        | CloseReason::PeerClosed
+        | CloseReason::Socket
+        | CloseReason::Refused
+        | CloseReason::ConnectTimeout
+        | CloseReason::Evicted
+        | CloseReason::OutputStalled
+        | CloseReason::Panicked => None,
+        CloseReason::KeepAlive => Some(Reason::KeepAliveTimeout),
+        CloseReason::TakenOver => Some(Reason::SessionTakenOver),
+        CloseReason::CredentialChanged => Some(Reason::AdministrativeAction),
+        CloseReason::Protocol => Some(Reason::ProtocolError),
+        CloseReason::Topic => Some(Reason::TopicNameInvalid),
+        CloseReason::Oversized => Some(Reason::PacketTooLarge),
+        CloseReason::CommitFailed => Some(Reason::ImplementationSpecific),
+        CloseReason::IntakeClosed | CloseReason::Shutdown => Some(Reason::ServerShuttingDown),
+    }
 }
 
 /// Whether the peer is still to hear what waits in the output.
@@ -116,31 +145,63 @@ fn lingers(reason: CloseReason) -> bool {
     )
 }
 
-async fn talk<R, W>(line: &mut Line<R, W>, guest: &mut Guest, house: &House) -> CloseReason
+async fn talk<R, W>(line: &mut Line<R, W>, guest: &mut Guest, house: &House) -> End
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let (settle, settled) = mpsc::unbounded_channel();
+    let Guest {
+        seat,
+        version,
+        credential,
+        access,
+        patience,
+        limit,
+        fleeting,
+        lost,
+    } = guest;
+    let bell = seat.bell();
+    let dialogue = Dialogue::new(house, seat, credential, *version, *limit, *fleeting, settle);
     let mut talk = Talk {
         line,
         house,
-        seat: &mut guest.seat,
-        protocol: &mut guest.protocol,
-        credential: &guest.credential,
-        access: &mut guest.access,
-        keep_alive: guest.patience,
-        window: Window::default(),
-        settle,
+        dialogue,
+        credential,
+        access,
+        keep_alive: *patience,
         settled,
-        waiting: None,
-        strays: 0,
+        bell,
         stopping: false,
         active: true,
     };
-    match talk.run().await {
+    let reason = match talk.run(lost).await {
         Ok(never) => match never {},
         Err(reason) => reason,
+    };
+    let leaving = match reason {
+        CloseReason::Disconnect => talk.dialogue.leaving,
+        CloseReason::Shutdown => Leaving::Stopping,
+        CloseReason::PeerClosed
+        | CloseReason::Socket
+        | CloseReason::Refused
+        | CloseReason::ConnectTimeout
+        | CloseReason::Evicted
+        | CloseReason::KeepAlive
+        | CloseReason::TakenOver
+        | CloseReason::CredentialChanged
+        | CloseReason::Protocol
+        | CloseReason::Topic
+        | CloseReason::Oversized
+        | CloseReason::CommitFailed
+        | CloseReason::OutputStalled
+        | CloseReason::IntakeClosed
+        | CloseReason::Panicked => Leaving::Lost,
+    };
+    End {
+        reason,
+        leaving,
+        fault: talk.dialogue.fault,
     }
 }
 
@@ -148,18 +209,12 @@ where
 struct Talk<'a, R, W> {
     line: &'a mut Line<R, W>,
     house: &'a House,
-    seat: &'a mut Seat,
-    protocol: &'a mut Protocol,
+    dialogue: Dialogue<'a>,
     credential: &'a Arc<Credential>,
     access: &'a mut watch::Receiver<Arc<Access>>,
     keep_alive: Option<Duration>,
-    window: Window,
-    settle: mpsc::UnboundedSender<Settled>,
     settled: mpsc::UnboundedReceiver<Settled>,
-    /// Taken in, but the intake had no room yet.
-    waiting: Option<Publish>,
-    /// Publishes outside the credential's topics.
-    strays: u64,
+    bell: Arc<Notify>,
     /// Shutdown has begun: nothing more is read.
     stopping: bool,
     /// The peer did something since the timer was set.
@@ -198,7 +253,10 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
+    async fn run(
+        &mut self,
+        lost: &mut oneshot::Receiver<Infallible>,
+    ) -> Result<Infallible, CloseReason> {
         let mut shutdown = self.house.shutdown.clone();
         let mut patience = Patience::Off;
         let mut timer = pin!(sleep(Duration::ZERO));
@@ -213,7 +271,7 @@ where
             let line = &mut *self.line;
             tokio::select! {
                 biased;
-                () = self.seat.lost() => return Err(CloseReason::TakenOver),
+                _ = &mut *lost => return Err(CloseReason::TakenOver),
                 () = stopped(&mut shutdown), if !self.stopping => self.stopping = true,
                 Ok(()) = self.access.changed() => self.check_credential()?,
                 Some(settled) = self.settled.recv() => self.settle(&settled)?,
@@ -221,30 +279,43 @@ where
                     written?;
                     self.active |= matches!(patience, Patience::Drain(_));
                 }
-                room = self.house.intake.reserve(), if self.waiting.is_some() => {
+                room = self.house.intake.reserve(), if self.dialogue.is_waiting() => {
                     let room = room.map_err(|_| CloseReason::IntakeClosed)?;
-                    hand_over(self.seat, room, &mut self.waiting)?;
+                    self.dialogue.hand_over(room)?;
                 }
+                () = self.bell.notified() => {}
                 read = fill(&mut line.reader, &mut line.input), if reading => read?,
                 () = timer.as_mut(), if patience != Patience::Off => return Err(patience.run_out()),
             }
         }
     }
 
-    /// Everything that needs no waiting: due acknowledgements, then whole frames while they may be taken.
+    /// Everything that needs no waiting: due answers, messages for the client, then whole frames while they
+    /// may be taken.
     fn work(&mut self) -> Result<(), CloseReason> {
         loop {
-            self.acknowledge()?;
-            if self.stopping && self.window.len() == 0 && self.line.output.is_empty() {
-                return Err(CloseReason::Shutdown);
+            self.dialogue.answer(&mut self.line.output);
+            if self.stopping {
+                if self.dialogue.pending() == 0 && self.line.output.is_empty() {
+                    return Err(CloseReason::Shutdown);
+                }
+                return Ok(());
             }
+            self.dialogue.send_onward(&mut self.line.output)?;
             if !self.takes_frames() {
                 return Ok(());
             }
-            let Some(length) = complete(&self.line.input, self.house.limits.packet_bytes)? else {
+            let length = complete(&self.line.input, self.house.limits.packet_bytes);
+            let length = length.map_err(|fault| {
+                self.dialogue.fault = Some(fault.reason());
+                CloseReason::from(fault)
+            })?;
+            let Some(length) = length else {
                 return Ok(());
             };
-            self.take_frame(length)?;
+            let frame = self.line.input.split_to(length);
+            self.active = true;
+            self.dialogue.take(&frame, &mut self.line.output)?;
         }
     }
 
@@ -253,7 +324,7 @@ where
     }
 
     fn delayed_by_us(&self) -> bool {
-        self.waiting.is_some() || self.window.len() >= self.house.limits.pending_publishes
+        self.dialogue.is_waiting() || self.dialogue.pending() >= self.house.limits.pending_publishes
     }
 
     fn delayed_by_peer(&self) -> bool {
@@ -279,130 +350,54 @@ where
         }
     }
 
-    /// Takes one commit report and all that are there with it, so that their acknowledgements share a write.
+    /// Takes one commit report and all that are there with it, so that their answers share a write. After a
+    /// failed one the answers before it still leave.
     fn settle(&mut self, first: &Settled) -> Result<(), CloseReason> {
-        self.settle_one(first)?;
-        while let Ok(settled) = self.settled.try_recv() {
-            self.settle_one(&settled)?;
+        let mut outcome = self.dialogue.settle(first);
+        while outcome.is_ok()
+            && let Ok(settled) = self.settled.try_recv()
+        {
+            outcome = self.dialogue.settle(&settled);
         }
-        Ok(())
-    }
-
-    fn settle_one(&mut self, settled: &Settled) -> Result<(), CloseReason> {
-        if !settled.committed && self.window.expects_ack(settled.ticket) {
-            self.acknowledge()?;
-            return Err(CloseReason::CommitFailed);
-        }
-        self.window.settle(settled.ticket);
-        Ok(())
-    }
-
-    fn acknowledge(&mut self) -> Result<(), CloseReason> {
-        while let Some(packet_id) = self.window.next_ack() {
-            self.protocol
-                .acknowledge(packet_id, &mut self.line.output)?;
-            add(&self.house.reporter.counters.pubacks);
-        }
-        Ok(())
-    }
-
-    fn take_frame(&mut self, length: usize) -> Result<(), CloseReason> {
-        let frame = self.line.input.get(..length).unwrap_or_default();
-        check(frame, self.house.limits.topic)?;
-        let output = &mut self.line.output;
-        let incoming = self.protocol.receive(frame, output)?;
-        self.active = true;
-        match incoming {
-            Incoming::Publish(arrival) => self.take_publish(arrival)?,
-            Incoming::Subscribe { packet_id, filters } => {
-                self.protocol.refuse_filters(packet_id, filters, output)?;
-            }
-            Incoming::Unsubscribe { packet_id } => {
-                self.protocol.confirm_unsubscribe(packet_id, output)?;
-            }
-            Incoming::Ping => {}
-            Incoming::Disconnect => return Err(CloseReason::Disconnect),
-            Incoming::Connect(_) => return Err(CloseReason::Protocol),
-        }
-        self.line.input.advance(length);
-        Ok(())
-    }
-
-    fn take_publish(&mut self, arrival: Arrival) -> Result<(), CloseReason> {
-        let ticket = self.window.open(arrival.packet_id);
-        if !self.credential.may_publish(&arrival.topic) {
-            self.window.settle(ticket);
-            self.count_stray();
-            return Ok(());
-        }
-        let qos = arrival
-            .packet_id
-            .map_or(Qos::AtMostOnce, |_| Qos::AtLeastOnce);
-        self.waiting = Some(Publish {
-            username: Arc::clone(self.seat.username()),
-            reserved: self.credential.reserved,
-            topic: arrival.topic,
-            payload: arrival.payload,
-            qos,
-            retain: arrival.retain,
-            dup: arrival.dup,
-            origin: Origin::Live,
-            ack: Ack::routed(self.settle.clone(), ticket),
-        });
-        match self.house.intake.try_reserve() {
-            Ok(room) => hand_over(self.seat, room, &mut self.waiting),
-            Err(mpsc::error::TrySendError::Full(())) => Ok(()),
-            Err(mpsc::error::TrySendError::Closed(())) => Err(CloseReason::IntakeClosed),
-        }
-    }
-
-    /// Tells of the 1st, 2nd, 4th, 8th... stray publish of a connection; counts each.
-    fn count_stray(&mut self) {
-        self.strays += 1;
-        let reporter = &self.house.reporter;
-        reporter.counters.count_refusal(Refusal::NotPermitted);
-        if self.strays.is_power_of_two() {
-            let username = Some(self.credential.username.as_str());
-            reporter.notify_refusal(username, Refusal::NotPermitted);
-        }
+        self.dialogue.answer(&mut self.line.output);
+        outcome
     }
 }
 
-fn hand_over(
-    seat: &Seat,
-    room: mpsc::Permit<'_, Publish>,
-    waiting: &mut Option<Publish>,
-) -> Result<(), CloseReason> {
-    match waiting.take() {
-        Some(publish) => seat
-            .hand_over(room, publish)
-            .map_err(|_| CloseReason::TakenOver),
-        None => Ok(()),
-    }
-}
-
-impl From<Broken> for CloseReason {
-    fn from(Broken: Broken) -> Self {
-        Self::Protocol
-    }
-}
-
-impl From<FrameFault> for CloseReason {
-    fn from(fault: FrameFault) -> Self {
+impl From<Fault> for CloseReason {
+    fn from(fault: Fault) -> Self {
         match fault {
-            FrameFault::Oversized => Self::Oversized,
-            FrameFault::ExactlyOnce => Self::ExactlyOnce,
-            FrameFault::Topic(_) => Self::Topic,
-            FrameFault::Length
-            | FrameFault::PacketType
-            | FrameFault::Flags
-            | FrameFault::Shape
-            | FrameFault::Text
-            | FrameFault::PacketId
-            | FrameFault::Filter(_)
-            | FrameFault::ProtocolName
-            | FrameFault::Level(_)
-            | FrameFault::ConnectFlags => Self::Protocol,
+            Fault::Oversized => Self::Oversized,
+            Fault::Topic(_) => Self::Topic,
+            Fault::VariableInteger
+            | Fault::PacketType
+            | Fault::Flags
+            | Fault::Short
+            | Fault::Leftover
+            | Fault::Text
+            | Fault::PacketId
+            | Fault::Qos
+            | Fault::Duplicate
+            | Fault::NoTopic
+            | Fault::ResponseTopic(_)
+            | Fault::TopicAlias
+            | Fault::SubscriptionIdentifier
+            | Fault::NoFilters
+            | Fault::Filter(_)
+            | Fault::SharedFilter
+            | Fault::SharedNoLocal
+            | Fault::SubscriptionOptions
+            | Fault::SubscriptionQos
+            | Fault::RetainHandling
+            | Fault::ProtocolName
+            | Fault::Level(_)
+            | Fault::ConnectFlags
+            | Fault::ClientId
+            | Fault::Property(_)
+            | Fault::PropertyTwice(_)
+            | Fault::PropertyValue(_)
+            | Fault::AuthenticationMethod
+            | Fault::ReasonCode(_) => Self::Protocol,
         }
     }
 }

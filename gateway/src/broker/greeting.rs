@@ -3,36 +3,46 @@
 //! Owns nothing beyond the call. Everything here serves strangers: input is small, bounded in time, and
 //! answered by name or closed.
 
+use std::convert::Infallible;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::access::{Access, Credential, LoginFault};
-use super::frame::{FrameFault, begins_connection, check_connect, complete};
+use super::codec::{
+    self, Fault, Hello, Refused, Version, Welcome, Will, begins_connection, complete, read_connect,
+};
 use super::line::Line;
 use super::listener::House;
 use super::report::{CloseReason, Refusal};
-use super::session::{NoSeat, Seat};
-use super::wire::{ConnectAnswer, Hello, Incoming, Protocol, Will, refuse_level};
+use super::seat::Seat;
+use super::session::{Asking, NoSeat, Welcomed};
+use super::{CLIENT_ID_BYTES, TOPIC_ALIASES};
 
 /// A client that is logged in. Its CONNACK waits in the line's output.
 pub(super) struct Guest {
     pub(super) seat: Seat,
-    pub(super) protocol: Protocol,
+    pub(super) version: Version,
     pub(super) credential: Arc<Credential>,
     /// Tells of changes since the log-in was checked.
     pub(super) access: watch::Receiver<Arc<Access>>,
     /// Longest silence allowed, or `None` = no limit.
     pub(super) patience: Option<Duration>,
+    /// Bytes of the largest packet the client takes.
+    pub(super) limit: Option<u32>,
+    /// The session ends with the connection.
+    pub(super) fleeting: bool,
+    /// Ends when a newer connection has taken the session.
+    pub(super) lost: oneshot::Receiver<Infallible>,
 }
 
 /// How a CONNECT is turned away: what is counted, what is answered, and whose it was.
 struct TurnedAway {
     why: Refusal,
-    answer: ConnectAnswer,
+    answer: Refused,
     username: Option<String>,
 }
 
@@ -49,41 +59,77 @@ where
     W: AsyncWrite + Unpin,
 {
     let length = first_frame(line, house).await?;
-    let frame = line.input.get(..length).unwrap_or_default();
-    if let Err(fault) = check_connect(frame, house.limits.topic) {
-        if let FrameFault::Level(level) = fault {
-            line.output.extend_from_slice(refuse_level(level));
-            house.reporter.refused(None, Refusal::ProtocolVersion);
-            return Err(CloseReason::Refused);
-        }
-        return Err(fault.into());
-    }
-    let mut protocol = Protocol::new(&house.limits);
-    let incoming = protocol.receive(frame, &mut line.output)?;
-    line.input.advance(length);
-    let Incoming::Connect(hello) = incoming else {
-        return Err(CloseReason::Protocol);
+    let frame = line.input.split_to(length);
+    let hello = match read_connect(&frame, house.limits.topic) {
+        Ok(hello) => hello,
+        Err(fault) => return Err(turn_away(line, house, &frame, fault)),
     };
-    let patience = patience(hello.keep_alive);
+    let (version, patience) = (hello.version, patience(hello.keep_alive));
+    let (limit, fleeting) = (hello.maximum_packet, hello.session_expiry == 0);
     let mut access = house.access.clone();
-    let outcome = admit(hello, &mut access, house).await?;
-    let answer = match &outcome {
-        Ok(_) => ConnectAnswer::Accepted,
-        Err(turned_away) => turned_away.answer,
-    };
-    protocol.answer_connect(answer, &mut line.output)?;
-    match outcome {
-        Ok((seat, credential)) => Ok(Guest {
-            seat,
-            protocol,
-            credential,
-            access,
-            patience,
-        }),
-        Err(TurnedAway { why, username, .. }) => {
+    match admit(hello, &mut access, house).await? {
+        Ok((seat, credential, welcomed)) => {
+            let welcome = welcome(&welcomed, house);
+            let present = welcomed.present;
+            let written = codec::connack(&mut line.output, version, present, &welcome, limit);
+            // Only an absurd limit of the client's is too small for it.
+            written.map_err(|codec::TooLarge| CloseReason::Protocol)?;
+            Ok(Guest {
+                seat,
+                version,
+                credential,
+                access,
+                patience,
+                limit,
+                fleeting,
+                lost: welcomed.lost,
+            })
+        }
+        Err(TurnedAway {
+            why,
+            answer,
+            username,
+        }) => {
+            codec::connack_refused(&mut line.output, version, answer);
             house.reporter.refused(username.as_deref(), why);
             Err(CloseReason::Refused)
         }
+    }
+}
+
+/// Answers a first frame that is no sound CONNECT, as far as the client could understand it.
+fn turn_away<R, W>(
+    line: &mut Line<R, W>,
+    house: &House,
+    frame: &[u8],
+    fault: Fault,
+) -> CloseReason {
+    if let Some(version) = codec::refusal_version(frame) {
+        codec::connack_refused(&mut line.output, version, fault.refusal());
+    }
+    if let Fault::Level(_) = fault {
+        house.reporter.refused(None, Refusal::ProtocolVersion);
+        return CloseReason::Refused;
+    }
+    if fault == Fault::ClientId {
+        house.reporter.refused(None, Refusal::ClientId);
+        return CloseReason::Refused;
+    }
+    fault.into()
+}
+
+/// What a client let in is told of our limits. 3.1.1 has no words for it.
+fn welcome(welcomed: &Welcomed, house: &House) -> Welcome {
+    let limits = &house.limits;
+    let window = u16::try_from(limits.pending_publishes).unwrap_or(u16::MAX);
+    let largest = u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX);
+    Welcome {
+        assigned_client_id: welcomed.assigned.clone(),
+        receive_maximum: NonZeroU16::new(window),
+        maximum_packet: NonZeroU32::new(largest),
+        server_keep_alive: None,
+        alias_maximum: TOPIC_ALIASES,
+        session_expiry: None,
     }
 }
 
@@ -118,23 +164,33 @@ async fn admit(
     hello: Hello,
     access: &mut watch::Receiver<Arc<Access>>,
     house: &House,
-) -> Result<Result<(Seat, Arc<Credential>), TurnedAway>, CloseReason> {
+) -> Result<Result<(Seat, Arc<Credential>, Welcomed), TurnedAway>, CloseReason> {
     let credential = match check(&hello, &access.borrow_and_update()) {
         Ok(credential) => credential,
         Err(turned_away) => return Ok(Err(turned_away)),
     };
-    let seat = house
-        .sessions
-        .open(&credential, hello.client_id, hello.will)
-        .await;
-    match seat {
-        Ok(seat) => Ok(Ok((seat, credential))),
-        Err(NoSeat::IntakeClosed) => Err(CloseReason::IntakeClosed),
-        Err(NoSeat::Full) => Ok(Err(TurnedAway {
-            why: Refusal::Full,
-            answer: ConnectAnswer::ServerUnavailable,
+    let asking = Asking {
+        client_id: hello.client_id,
+        clean_start: hello.clean_start,
+        expiry: hello.session_expiry,
+        will: hello.will,
+        receive_maximum: hello.receive_maximum,
+    };
+    let named = hello.version == Version::V5;
+    let seat = house.sessions.open(&credential, asking, named).await;
+    let turned_away = |why, answer| {
+        Ok(Err(TurnedAway {
+            why,
+            answer,
             username: Some(credential.username.clone()),
-        })),
+        }))
+    };
+    match seat {
+        Ok((seat, welcomed)) => Ok(Ok((seat, credential, welcomed))),
+        Err(NoSeat::IntakeClosed) => Err(CloseReason::IntakeClosed),
+        Err(NoSeat::NotStored) => Err(CloseReason::CommitFailed),
+        Err(NoSeat::Full) => turned_away(Refusal::Full, Refused::ServerUnavailable),
+        Err(NoSeat::CredentialFull) => turned_away(Refusal::CredentialFull, Refused::QuotaExceeded),
     }
 }
 
@@ -145,28 +201,26 @@ fn check(hello: &Hello, access: &Access) -> Result<Arc<Credential>, TurnedAway> 
         answer,
         username: known.map(|credential| credential.username.clone()),
     };
+    if hello.authentication_method {
+        let answer = Refused::BadAuthenticationMethod;
+        return Err(turn_away(Refusal::Authentication, answer));
+    }
     let credential = access
         .log_in(hello.username.as_deref(), hello.secret.as_deref())
-        .map_err(|fault| match fault {
-            LoginFault::UnknownUser => {
-                turn_away(Refusal::UnknownUser, ConnectAnswer::NotAuthorized)
-            }
-            LoginFault::WrongSecret => {
-                turn_away(Refusal::WrongSecret, ConnectAnswer::BadUserNameOrPassword)
+        .map_err(|fault| {
+            // One answer for both: it tells a stranger no user name.
+            let answer = Refused::BadUserNameOrPassword;
+            match fault {
+                LoginFault::UnknownUser => turn_away(Refusal::UnknownUser, answer),
+                LoginFault::WrongSecret => turn_away(Refusal::WrongSecret, answer),
             }
         })?;
-    if hello.client_id.is_empty() && !hello.clean_session {
-        return Err(turn_away(
-            Refusal::ClientId,
-            ConnectAnswer::IdentifierRejected,
-        ));
+    if hello.client_id.len() > CLIENT_ID_BYTES {
+        return Err(turn_away(Refusal::ClientId, Refused::ClientIdNotValid));
     }
-    let permits = |will: &Will| credential.may_publish(&will.topic);
+    let permits = |will: &Will| credential.may_publish(&will.message.topic);
     if !hello.will.as_ref().is_none_or(permits) {
-        return Err(turn_away(
-            Refusal::WillNotPermitted,
-            ConnectAnswer::NotAuthorized,
-        ));
+        return Err(turn_away(Refusal::WillNotPermitted, Refused::NotAuthorized));
     }
     Ok(credential)
 }

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::access::Access;
 use super::connection::attend;
 use super::report::{CloseReason, Counters, Notice, Refusal, Reporter, add, subtract};
 use super::session::Sessions;
-use super::{Limits, Publish, Settings};
+use super::{Limits, Memory, Settings, Work};
 
 /// Connections the kernel keeps for us between two accepts. Beyond: the kernel lets them wait or time out.
 const BACKLOG: u32 = 1024;
@@ -101,7 +102,7 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 pub(super) struct House {
     pub(super) limits: Limits,
     pub(super) access: watch::Receiver<Arc<Access>>,
-    pub(super) intake: mpsc::Sender<Publish>,
+    pub(super) intake: mpsc::Sender<Work>,
     pub(super) reporter: Arc<Reporter>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) shutdown: watch::Receiver<bool>,
@@ -111,12 +112,13 @@ impl House {
     pub(super) fn new(
         limits: Limits,
         access: watch::Receiver<Arc<Access>>,
-        intake: mpsc::Sender<Publish>,
+        intake: mpsc::Sender<Work>,
         reporter: Arc<Reporter>,
+        memory: Memory,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let sessions = Sessions::new(
-            limits.connections,
+            memory,
             access.clone(),
             intake.clone(),
             Arc::clone(&reporter),
@@ -135,30 +137,40 @@ impl House {
 /// Serves until `shutdown` turns true or its sender is gone; then stops accepting, lets pending publishes be
 /// committed and acknowledged within [`Limits::shutdown_grace`], and closes.
 ///
-/// `intake`: a full channel stops the reading, connection by connection; a closed one ends connections.
+/// `memory`: what the broker remembers from before. `intake`: a full channel stops the reading, connection by connection; a closed one ends connections.
 /// `notices`: a full channel loses notices, see [`Counters::notices_lost`]. `access`: replace it whole;
 /// connections whose credential vanished or changed are closed.
 pub async fn serve(
     bound: Bound,
     access: watch::Receiver<Arc<Access>>,
-    intake: mpsc::Sender<Publish>,
+    intake: mpsc::Sender<Work>,
+    memory: Memory,
     notices: mpsc::Sender<Notice>,
     counters: Arc<Counters>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let reporter = Arc::new(Reporter::new(Arc::clone(&counters), notices));
     let stop = shutdown.clone();
-    let house = Arc::new(House::new(bound.limits, access, intake, reporter, stop));
+    let house = Arc::new(House::new(
+        bound.limits,
+        access,
+        intake,
+        reporter,
+        memory,
+        stop,
+    ));
     let door = Arc::new(Door::new(&house));
     let mut listeners = Listeners(bound.listeners);
     let mut tasks = JoinSet::new();
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut aging = pin!(age(Arc::clone(&house.sessions)));
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut shutdown) => break,
             _ = second.tick() => house.reporter.renew(),
+            () = &mut aging => {}
             Some(ended) = tasks.join_next() => note_panic(&ended, &counters),
             accepted = listeners.accept() => match accepted {
                 Ok((socket, peer)) => receive(socket, peer, &door, &house, &mut tasks),
@@ -172,6 +184,16 @@ pub async fn serve(
     }
     drop(listeners);
     finish(tasks, house.limits.shutdown_grace, &counters).await;
+}
+
+/// Lets time act on sessions. A task of the listener's, so that a full intake delays no accept.
+async fn age(sessions: Arc<Sessions>) {
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        sessions.tick().await;
+    }
 }
 
 /// Returns once the broker is to stop: told so, or nobody is left to tell it. Safe to cancel.

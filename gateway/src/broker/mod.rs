@@ -1,48 +1,56 @@
-//! The box's own MQTT 3.1.1 server: takes in publishes of QoS 0 and 1 from the centre's devices.
+//! The box's own MQTT server, 3.1.1 and 5: takes in what the centre's devices publish, and hands on what they
+//! subscribe to.
 //!
-//! PUBACK means "on the box's disk": each publish goes to the intake with an [`Ack`], and its PUBACK leaves
-//! only after [`Ack::committed`]. It owns sockets, log-ins, wills and connection limits. It knows nothing of
-//! alarms, hands nothing out to subscribers (every filter is answered 0x80), and keeps nothing on disk.
+//! An acknowledgement means "on the box's disk": each publish goes to the intake with an [`Ack`], and its
+//! PUBACK or PUBREC leaves only after [`Ack::committed`]; sessions, retained messages and the event of one
+//! publish are committed together. It owns sockets, log-ins and connection limits; who hears what is the hub's.
+//! It knows nothing of alarms. `docs/mqtt.md` lists what is supported.
 //!
-//! What it does where MQTT 3.1.1 leaves room:
-//! - A publish outside the credential's topics is acknowledged and handed to nobody: it is refused for good,
-//!   and a bridge that carries smoke and doors on one connection must not be cut for a stray topic.
+//! What it does where MQTT leaves room:
+//! - A publish outside the credential's topics is acknowledged (MQTT 5: with 0x87) and handed to nobody: it is
+//!   refused for good, and a bridge that carries smoke and doors on one connection must not be cut for a stray
+//!   topic.
 //! - At a limit it waits or refuses by name; it never drops what it has accepted.
-//! - A will of QoS 2 is handed over as QoS 1: it is published once, by us.
 //! - Wills are not published when the broker itself stops (section 3.1.2.5 lets a server defer them): the
 //!   devices are well, and a false "offline" from each would follow every update of the box.
 
 mod access;
+mod codec;
 mod connection;
-mod frame;
+mod dialogue;
 mod greeting;
 mod line;
 mod listener;
 mod report;
+mod seat;
 mod session;
 mod topic;
 mod window;
-mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
+use ambient::Clock;
+use tokio::sync::{mpsc, oneshot};
 
 pub use access::{Access, Credential};
 pub use listener::{BindError, Bound, bind, serve};
 pub use report::{CloseReason, Counters, Notice, Refusal};
+use session::Hall;
 pub use topic::{FilterFault, TopicFilter, TopicLimits};
 
-/// How sure the sender wants to be. QoS 2 is not carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
-    /// QoS 0: no acknowledgement.
-    AtMostOnce,
-    /// QoS 1: acknowledged after the commit; may come again.
-    AtLeastOnce,
+use crate::hub::{self, Change, Hub, Message, Plan, Source};
+
+/// What the broker begins with.
+#[derive(Debug)]
+pub struct Memory {
+    /// Sessions and retained messages from before.
+    pub hub: Hub,
+    /// All deadlines run on its monotonic time.
+    pub clock: Clock,
+    /// Tells the client ids given in this run from those of another.
+    pub run: String,
 }
 
 /// Where a publish comes from.
@@ -54,6 +62,24 @@ pub enum Origin {
     Will,
 }
 
+/// What the broker hands to the intake, in order.
+#[derive(Debug)]
+pub enum Work {
+    /// A message.
+    Publish(Box<Publish>),
+    /// What clients' own packets change.
+    Talk(Talk),
+}
+
+/// Rows of the broker's memory to be committed.
+#[derive(Debug)]
+pub struct Talk {
+    /// The rows, in order.
+    pub changes: Vec<Change>,
+    /// What to answer when they are committed, or not.
+    pub ack: Ack,
+}
+
 /// One message for the intake. It is permitted to its credential and its topic is a valid name.
 #[derive(Debug)]
 pub struct Publish {
@@ -61,30 +87,71 @@ pub struct Publish {
     pub username: Arc<str>,
     /// The credential is a life-safety one.
     pub reserved: bool,
-    /// Topic name.
-    pub topic: String,
-    /// Body, as sent.
-    pub payload: Bytes,
-    /// Quality of service asked for.
-    pub qos: Qos,
-    /// RETAIN flag, as sent.
-    pub retain: bool,
+    /// Topic, body, and how it was sent.
+    pub message: Message,
     /// DUP flag: the client believes it sent this before.
     pub dup: bool,
     /// Sent, or left as a will.
     pub origin: Origin,
     /// What to answer when it is committed, or not.
     pub ack: Ack,
+    /// The way to whoever is to hear it; none = nobody.
+    pub route: Option<Route>,
 }
 
-/// The duty to say what became of one publish. Dropped without a word it counts as failed.
+/// The way from one message to the clients that subscribed to it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    hall: Arc<Hall>,
+    source: Option<Source>,
+}
+
+/// What a message changes for other clients. Dropped, nothing has happened.
+#[derive(Debug, Default)]
+#[must_use = "deliver it once its rows are committed"]
+pub struct Planned {
+    /// To be committed with the events of the message.
+    pub changes: Vec<Change>,
+    onward: Option<(Arc<Hall>, Plan)>,
+}
+
+impl Publish {
+    /// Plans what the message changes for other clients.
+    pub fn plan(&self) -> Planned {
+        let Some(route) = &self.route else {
+            return Planned::default();
+        };
+        let mut plan = route.hall.plan(self.message.clone(), route.source);
+        Planned {
+            changes: std::mem::take(&mut plan.changes),
+            onward: Some((Arc::clone(&route.hall), plan)),
+        }
+    }
+}
+
+impl Planned {
+    /// Hands the message on, once its rows are committed.
+    pub fn deliver(self) {
+        if let Some((hall, plan)) = self.onward {
+            hall.deliver(plan);
+        }
+    }
+}
+
+/// The duty to say what became of one piece of work. Dropped without a word it counts as failed.
 #[derive(Debug)]
 #[must_use = "dropping it closes the connection"]
-pub struct Ack {
-    route: Option<(mpsc::UnboundedSender<Settled>, u64)>,
+pub struct Ack(Option<Told>);
+
+#[derive(Debug)]
+enum Told {
+    /// A connection, under a ticket of its window.
+    Connection(mpsc::UnboundedSender<Settled>, u64),
+    /// A log-in.
+    LogIn(oneshot::Sender<bool>),
 }
 
-/// What became of the publish of one window ticket.
+/// What became of the work of one window ticket.
 #[derive(Debug)]
 struct Settled {
     ticket: u64,
@@ -94,31 +161,39 @@ struct Settled {
 impl Ack {
     /// One that nobody waits for, such as a will's.
     pub const fn detached() -> Self {
-        Self { route: None }
+        Self(None)
     }
 
     /// To be settled on `channel` under `ticket`. The channel is bounded by the connection's window.
     fn routed(channel: mpsc::UnboundedSender<Settled>, ticket: u64) -> Self {
-        Self {
-            route: Some((channel, ticket)),
-        }
+        Self(Some(Told::Connection(channel, ticket)))
     }
 
-    /// It is on disk: PUBACK may go out. Harmless for QoS 0.
+    fn told(channel: oneshot::Sender<bool>) -> Self {
+        Self(Some(Told::LogIn(channel)))
+    }
+
+    /// It is on disk: the answer may go out. Harmless for QoS 0.
     pub fn committed(mut self) {
         self.settle(true);
     }
 
-    /// It could not be stored: the connection closes without PUBACK, so the device sends it again. Harmless
-    /// for QoS 0.
+    /// It could not be stored: the connection closes without an answer, so the device sends it again.
+    /// Harmless for QoS 0.
     pub fn failed(mut self) {
         self.settle(false);
     }
 
     fn settle(&mut self, committed: bool) {
-        if let Some((channel, ticket)) = self.route.take() {
-            // An error means that the connection is gone, and with it the need for an answer.
-            let _ = channel.send(Settled { ticket, committed });
+        // An error means that whoever waited is gone, and with it the need for an answer.
+        match self.0.take() {
+            Some(Told::Connection(channel, ticket)) => {
+                let _ = channel.send(Settled { ticket, committed });
+            }
+            Some(Told::LogIn(channel)) => {
+                let _ = channel.send(committed);
+            }
+            None => {}
         }
     }
 }
@@ -141,6 +216,8 @@ pub struct Settings {
 /// Clients logged in at once. Beyond: CONNACK 3, [`Refusal::Full`]. A quarter is kept for life-safety
 /// credentials (decisions.md D3).
 pub const CONNECTIONS: usize = 512;
+/// Clients logged in at once under one credential. Beyond: CONNACK 3, [`Refusal::CredentialFull`].
+pub const PER_CREDENTIAL: usize = 16;
 /// Sockets that have not logged in. Beyond: the oldest is closed, [`CloseReason::Evicted`].
 pub const UNIDENTIFIED: usize = 256;
 /// Sockets from one address. Beyond: closed at once, [`Refusal::AddressFull`].
@@ -158,6 +235,10 @@ pub const TOPIC: TopicLimits = TopicLimits {
     bytes: 512,
     levels: 16,
 };
+/// Bytes of a client id. Beyond: CONNACK 2, [`Refusal::ClientId`].
+pub const CLIENT_ID_BYTES: usize = 512;
+/// Topic aliases of one connection (MQTT 5). Beyond: closed, [`CloseReason::Protocol`] (0x94).
+pub const TOPIC_ALIASES: u16 = 16;
 /// Time from accept to a sound CONNECT. Beyond: closed, [`CloseReason::ConnectTimeout`].
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for the peer to take a byte of a full output. Beyond: closed, [`CloseReason::OutputStalled`].
@@ -165,11 +246,24 @@ pub const OUTPUT_PATIENCE: Duration = Duration::from_secs(30);
 /// Time at shutdown for pending publishes to be committed and acknowledged. Beyond: connections are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
+/// What is kept for clients; each field of [`hub::Limits`] says what happens at it.
+pub const KEPT: hub::Limits = hub::Limits {
+    connections: CONNECTIONS,
+    per_credential: PER_CREDENTIAL,
+    durable: 1_024,
+    subscriptions: 256,
+    queue_messages: 1_000,
+    queue_bytes: 4 * 1024 * 1024,
+    retained_topics: 10_000,
+    retained_bytes: 16 * 1024 * 1024,
+    window: 32,
+};
+
 /// The bounds; each constant above says what happens at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// See [`CONNECTIONS`].
-    pub connections: usize,
+    /// See [`KEPT`].
+    pub kept: hub::Limits,
     /// See [`UNIDENTIFIED`].
     pub unidentified: usize,
     /// See [`PER_ADDRESS`].
@@ -195,7 +289,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: CONNECTIONS,
+            kept: KEPT,
             unidentified: UNIDENTIFIED,
             per_address: PER_ADDRESS,
             packet_bytes: PACKET_BYTES,

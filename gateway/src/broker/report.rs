@@ -7,37 +7,46 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
+use crate::hub::{Hub, Qos};
+
 /// Why a connection, or one publish, is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Too many sockets from this address. Closed without an answer.
     AddressFull,
-    /// A protocol other than MQTT 3.1.1. CONNACK 1, or reason 0x84 to MQTT 5.
+    /// A protocol level other than 4 (3.1.1) and 5. CONNACK 1 or 0x84.
     ProtocolVersion,
-    /// No user name, or one we do not know. CONNACK 5.
+    /// An authentication method of MQTT 5, of which we have none. CONNACK 0x8C.
+    Authentication,
+    /// No user name, or one we do not know. CONNACK 4 or 0x86.
     UnknownUser,
-    /// Wrong or missing secret. CONNACK 4.
+    /// Wrong or missing secret. CONNACK 4 or 0x86.
     WrongSecret,
-    /// Empty client id without a clean session (MQTT-3.1.3-8). CONNACK 2.
+    /// Empty client id without a clean session (MQTT-3.1.3-8), or a longer one than
+    /// [`CLIENT_ID_BYTES`](super::CLIENT_ID_BYTES). CONNACK 2 or 0x85.
     ClientId,
-    /// The will lies outside the credential's topics. CONNACK 5.
+    /// The will lies outside the credential's topics. CONNACK 5 or 0x87.
     WillNotPermitted,
-    /// No connection slot left for this kind of credential. CONNACK 3.
+    /// No connection slot left for this kind of credential. CONNACK 3 or 0x88.
     Full,
-    /// A publish outside the credential's topics: handed to nobody, acknowledged, connection kept.
+    /// This credential has as many connections as it may have. CONNACK 3 or 0x97.
+    CredentialFull,
+    /// A filter outside the credential's topics, answered 0x80 or 0x87, or a publish outside the credential's topics: handed to nobody, acknowledged, connection kept.
     NotPermitted,
 }
 
 impl Refusal {
     /// Every refusal, in the order of the counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AddressFull,
         Self::ProtocolVersion,
+        Self::Authentication,
         Self::UnknownUser,
         Self::WrongSecret,
         Self::ClientId,
         Self::WillNotPermitted,
         Self::Full,
+        Self::CredentialFull,
         Self::NotPermitted,
     ];
 
@@ -47,11 +56,13 @@ impl Refusal {
         match self {
             Self::AddressFull => "address_full",
             Self::ProtocolVersion => "protocol_version",
+            Self::Authentication => "authentication",
             Self::UnknownUser => "unknown_user",
             Self::WrongSecret => "wrong_secret",
             Self::ClientId => "client_id",
             Self::WillNotPermitted => "will_not_permitted",
             Self::Full => "full",
+            Self::CredentialFull => "credential_full",
             Self::NotPermitted => "not_permitted",
         }
     }
@@ -78,12 +89,10 @@ pub enum CloseReason {
     TakenOver,
     /// The credential was changed or withdrawn.
     CredentialChanged,
-    /// Input that breaks MQTT 3.1.1.
+    /// Input that breaks the standard.
     Protocol,
     /// A topic name that may not be published to: empty, wildcard, U+0000, too long, too deep.
     Topic,
-    /// A PUBLISH of QoS 2, which this version does not carry.
-    ExactlyOnce,
     /// A packet above the size limit.
     Oversized,
     /// A publish was not committed: no PUBACK, so the device sends it again.
@@ -100,7 +109,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::Disconnect,
         Self::PeerClosed,
         Self::Socket,
@@ -112,7 +121,6 @@ impl CloseReason {
         Self::CredentialChanged,
         Self::Protocol,
         Self::Topic,
-        Self::ExactlyOnce,
         Self::Oversized,
         Self::CommitFailed,
         Self::OutputStalled,
@@ -136,7 +144,6 @@ impl CloseReason {
             Self::CredentialChanged => "credential_changed",
             Self::Protocol => "protocol",
             Self::Topic => "topic",
-            Self::ExactlyOnce => "exactly_once",
             Self::Oversized => "oversized",
             Self::CommitFailed => "commit_failed",
             Self::OutputStalled => "output_stalled",
@@ -162,11 +169,27 @@ pub struct Counters {
     pub publishes_qos0: AtomicU64,
     /// QoS 1 publishes handed to the intake.
     pub publishes_qos1: AtomicU64,
+    /// QoS 2 publishes handed to the intake.
+    pub publishes_qos2: AtomicU64,
+    /// Messages sent to subscribers.
+    pub sent: AtomicU64,
+    /// Gauge: sessions kept, on line or not; a second old at most, like the four below.
+    pub kept_sessions: AtomicU64,
+    /// Gauge: topics with a retained message.
+    pub retained: AtomicU64,
+    /// Messages dropped for a subscriber whose line was full.
+    pub queue_full: AtomicU64,
+    /// Retained messages not kept for want of room.
+    pub retained_full: AtomicU64,
+    /// Durable sessions forgotten to make room.
+    pub sessions_forgotten: AtomicU64,
+    /// Messages not sent because they exceed what their subscriber takes.
+    pub too_large: AtomicU64,
     /// Wills handed to the intake.
     pub wills: AtomicU64,
     /// Wills dropped because the credential behind them no longer permits their topic, or at shutdown.
     pub wills_dropped: AtomicU64,
-    /// PUBACKs written, refusals for good included.
+    /// PUBACKs and PUBRECs written, refusals for good included.
     pub pubacks: AtomicU64,
     /// Notices lost: the channel was full or, for refusals, the second's allowance spent.
     pub notices_lost: AtomicU64,
@@ -187,6 +210,28 @@ impl Counters {
         self.closed
             .get(reason as usize)
             .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Shows what the hub keeps and what it dropped.
+    pub(super) fn show(&self, hub: &Hub) {
+        let dropped = hub.dropped();
+        for (counter, value) in [
+            (&self.kept_sessions, hub.sessions() as u64),
+            (&self.retained, hub.retained().0 as u64),
+            (&self.queue_full, dropped.queue_full),
+            (&self.retained_full, dropped.retained_full),
+            (&self.sessions_forgotten, dropped.sessions),
+        ] {
+            counter.store(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_publish(&self, qos: Qos) {
+        add(match qos {
+            Qos::AtMostOnce => &self.publishes_qos0,
+            Qos::AtLeastOnce => &self.publishes_qos1,
+            Qos::ExactlyOnce => &self.publishes_qos2,
+        });
     }
 
     pub(super) fn count_refusal(&self, why: Refusal) {

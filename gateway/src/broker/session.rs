@@ -1,81 +1,100 @@
-//! Who is logged in: one table, and the order of hand-over that a takeover must not break.
+//! Who is logged in: the hub under one lock, and the order of hand-over that a takeover must not break.
 //!
-//! Owns which connection a client id belongs to, each client's will, and the connection slots. A publish
-//! enters the intake under the table's lock, after the check that its connection still holds the client id:
-//! without that an old connection's publish could follow a new one's (mqtt-server.md section 5.1).
-//! Keeps nothing of a client that is gone, and holds the lock across no wait.
+//! Owns which connection sits in which session's seat. What a client sends enters the intake under the lock,
+//! after the check that its connection still holds the seat: without that an old connection's publish could
+//! follow a new one's (mqtt-server.md section 5.1), or a row be written in another order than it was decided.
+//! Holds the lock across no wait.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use ambient::Clock;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::access::{Access, Credential};
 use super::report::{Reporter, add};
-use super::wire::Will;
-use super::{Ack, Origin, Publish, Qos};
+use super::seat::Seat;
+use super::{Ack, Memory, Origin, Publish, Route, Talk, Work};
+use crate::hub::{
+    Change, ClientId, ClientKey, Generation, Hub, LastWords, Message, Needs, NoRoom, Opened,
+    Opening, Plan, SessionId, Source, Will, bare,
+};
 
-/// A client id, unique within its credential.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct ClientKey {
-    pub(super) username: Arc<str>,
-    pub(super) client: ClientId,
+/// What a client asks for at its log-in.
+pub(super) struct Asking {
+    pub(super) client_id: String,
+    pub(super) clean_start: bool,
+    /// Seconds to outlive the connection.
+    pub(super) expiry: u32,
+    pub(super) will: Option<Will>,
+    pub(super) receive_maximum: u16,
 }
 
-/// What tells the clients of one credential apart.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum ClientId {
-    /// The id the client gave.
-    Named(String),
-    /// Ours, for a client that gave none (MQTT-3.1.3-6). Never equal to a given one.
-    Assigned(u64),
-}
-
-/// A logged-in client.
-struct Session {
-    generation: u64,
-    reserved: bool,
-    will: Option<Will>,
+/// Who sits in a session's seat.
+pub(super) struct Sitter {
+    pub(super) generation: Generation,
+    /// Rung when there is something to hear.
+    bell: Arc<Notify>,
     /// Dropped with the entry, which tells the connection that it has lost its place.
     _license: oneshot::Sender<Infallible>,
 }
 
-#[derive(Default)]
-struct Table {
-    clients: HashMap<Arc<ClientKey>, Session>,
-    /// Clients whose credential is not `reserved`.
-    ordinary: usize,
-    generations: u64,
+pub(super) struct Table {
+    pub(super) hub: Hub,
+    pub(super) sitters: HashMap<SessionId, Sitter>,
 }
 
-impl Table {
-    fn insert(&mut self, key: Arc<ClientKey>, session: Session) {
-        self.ordinary += usize::from(!session.reserved);
-        self.clients.insert(key, session);
-    }
-
-    fn remove(&mut self, key: &ClientKey) -> Option<Session> {
-        let session = self.clients.remove(key)?;
-        self.ordinary -= usize::from(!session.reserved);
-        Some(session)
-    }
-
-    /// Says whether a slot is left for a client, not counting the one it would replace.
-    fn has_room(&self, connections: usize, reserved: bool, replaced: Option<&Session>) -> bool {
-        let total = self.clients.len() - usize::from(replaced.is_some());
-        let ordinary = self.ordinary - usize::from(replaced.is_some_and(|old| !old.reserved));
-        total < connections && (reserved || ordinary < connections - connections.div_ceil(4))
-    }
-}
-
-/// All logged-in clients. See the module's head.
-pub(super) struct Sessions {
+/// The hub and who sits where, for whoever plans and delivers. Holds no way into the intake: a message that
+/// waits there must not keep it open.
+pub(super) struct Hall {
     table: Mutex<Table>,
-    connections: usize,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Hall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hall")
+    }
+}
+
+impl Hall {
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic under the lock leaves a table whose every entry is still whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one message changes; nothing has happened yet.
+    pub(super) fn plan(&self, message: Message, source: Option<Source>) -> Plan {
+        self.lock().hub.plan(source, message, self.now())
+    }
+
+    /// Hands a committed message to whoever is to hear it.
+    pub(super) fn deliver(&self, plan: Plan) {
+        let mut table = self.lock();
+        for session in table.hub.deliver(plan) {
+            if let Some(sitter) = table.sitters.get(&session) {
+                sitter.bell.notify_one();
+            }
+        }
+    }
+}
+
+/// All sessions. See the module's head.
+pub(super) struct Sessions {
+    pub(super) hall: Arc<Hall>,
     access: watch::Receiver<Arc<Access>>,
-    intake: mpsc::Sender<Publish>,
-    reporter: Arc<Reporter>,
+    intake: mpsc::Sender<Work>,
+    pub(super) reporter: Arc<Reporter>,
+    assigned: AtomicU64,
+    /// Tells client ids we gave in this run from those of another.
+    run: String,
 }
 
 /// Why a client gets no place.
@@ -83,251 +102,264 @@ pub(super) struct Sessions {
 pub(super) enum NoSeat {
     /// All slots for its kind of credential are taken.
     Full,
+    /// Its credential has as many connections as it may have.
+    CredentialFull,
     /// The intake is gone.
     IntakeClosed,
+    /// Its session could not be stored.
+    NotStored,
 }
 
-/// What becomes of the will when a client leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WillFate {
-    /// The client ended without DISCONNECT.
-    Publish,
-    /// DISCONNECT deletes it (MQTT-3.14.4-3).
-    Forget,
-    /// The broker stops; see the head of [`super`].
-    Withhold,
-}
-
-/// The connection has lost its client id to a newer one.
+/// The connection has lost its session to a newer one.
 #[derive(Debug)]
 pub(super) struct TakenOver;
 
+/// What a client is told about its session.
+pub(super) struct Welcomed {
+    /// It was there before.
+    pub(super) present: bool,
+    /// The client id it is given.
+    pub(super) assigned: Option<String>,
+    /// Ends when a newer connection has taken the session.
+    pub(super) lost: oneshot::Receiver<Infallible>,
+}
+
+/// Room in the intake.
+pub(super) type Room<'a> = mpsc::Permit<'a, Work>;
+
+/// Room for what follows from a coming or going.
+#[derive(Default)]
+pub(super) struct Rooms<'a> {
+    pub(super) will: Option<Room<'a>>,
+    pub(super) rows: Option<Room<'a>>,
+}
+
+impl Rooms<'_> {
+    const fn suffice(&self, needs: Needs) -> bool {
+        (!needs.will || self.will.is_some()) && (!needs.rows || self.rows.is_some())
+    }
+}
+
 impl Sessions {
-    /// `connections`: slots in all; a quarter is kept for reserved credentials.
     pub(super) fn new(
-        connections: usize,
+        memory: Memory,
         access: watch::Receiver<Arc<Access>>,
-        intake: mpsc::Sender<Publish>,
+        intake: mpsc::Sender<Work>,
         reporter: Arc<Reporter>,
     ) -> Self {
+        let Memory { hub, clock, run } = memory;
         Self {
-            table: Mutex::default(),
-            connections,
+            hall: Arc::new(Hall {
+                table: Mutex::new(Table {
+                    hub,
+                    sitters: HashMap::new(),
+                }),
+                clock,
+            }),
             access,
             intake,
             reporter,
+            assigned: AtomicU64::new(0),
+            run,
         }
     }
 
-    /// Gives a client its place. A connection that held the client id loses it, and its will goes to the
-    /// intake before anything of the new one; that may have to wait for room in the intake.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.hall.lock()
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.hall.now()
+    }
+
+    /// Gives a client its place once its session is stored. A connection that held the client id loses it, and
+    /// its will goes to the intake before anything of the new one.
     pub(super) async fn open(
         self: &Arc<Self>,
         credential: &Credential,
-        client_id: String,
-        mut will: Option<Will>,
-    ) -> Result<Seat, NoSeat> {
-        let username: Arc<str> = credential.username.as_str().into();
-        let key = Arc::new(self.key(username, client_id));
-        let mut room = None;
+        asking: Asking,
+        named: bool,
+    ) -> Result<(Seat, Welcomed), NoSeat> {
+        let (key, assigned) = self.key(credential, &asking.client_id, named);
+        let opening = Opening {
+            key: Arc::clone(&key),
+            reserved: credential.reserved,
+            clean_start: asking.clean_start,
+            expiry: asking.expiry,
+            will: asking.will,
+            receive_maximum: asking.receive_maximum,
+        };
         loop {
-            if let Some(seat) = self.try_open(&key, credential.reserved, &mut will, &mut room)? {
-                return Ok(seat);
+            let needs = self.lock().hub.needs_to_open(&opening);
+            let rooms = self.rooms(needs).await.ok_or(NoSeat::IntakeClosed)?;
+            let (stored, outcome) = oneshot::channel();
+            let sat = self.sit(credential, opening.clone(), rooms, Ack::told(stored))?;
+            let Some((seat, mut welcomed, waits)) = sat else {
+                continue;
+            };
+            if waits && !matches!(outcome.await, Ok(true)) {
+                return Err(NoSeat::NotStored);
             }
-            room = Some(
-                self.intake
-                    .reserve()
-                    .await
-                    .map_err(|_| NoSeat::IntakeClosed)?,
-            );
+            welcomed.assigned = assigned;
+            return Ok((seat, welcomed));
         }
     }
 
-    fn key(&self, username: Arc<str>, client_id: String) -> ClientKey {
-        let client = if client_id.is_empty() {
-            ClientId::Assigned(self.lock().next_generation())
-        } else {
-            ClientId::Named(client_id)
-        };
-        ClientKey { username, client }
+    /// Room for what is needed; none once the intake is gone.
+    pub(super) async fn rooms(&self, needs: Needs) -> Option<Rooms<'_>> {
+        let count = usize::from(needs.will) + usize::from(needs.rows);
+        if count == 0 {
+            return Some(Rooms::default());
+        }
+        let mut rooms = self.intake.reserve_many(count).await.ok()?;
+        let will = if needs.will { rooms.next() } else { None };
+        let rows = if needs.rows { rooms.next() } else { None };
+        Some(Rooms { will, rows })
     }
 
-    /// `None`: there is an old will to publish, which needs `room` first.
-    fn try_open<'a>(
-        self: &'a Arc<Self>,
-        key: &Arc<ClientKey>,
-        reserved: bool,
-        will: &mut Option<Will>,
-        room: &mut Option<mpsc::Permit<'a, Publish>>,
-    ) -> Result<Option<Seat>, NoSeat> {
+    /// The key of a client, and the id it is given if it gave none. `named`: such a client is told its id and
+    /// may come back under it (MQTT 5); otherwise its session ends with the connection (MQTT-3.1.3-6).
+    fn key(
+        &self,
+        credential: &Credential,
+        client_id: &str,
+        named: bool,
+    ) -> (Arc<ClientKey>, Option<String>) {
+        let number = || self.assigned.fetch_add(1, Ordering::Relaxed);
+        let (client, assigned) = if !client_id.is_empty() {
+            (ClientId::Named(client_id.to_owned()), None)
+        } else if named {
+            let id = format!("auto-{}-{}", self.run, number());
+            (ClientId::Named(id.clone()), Some(id))
+        } else {
+            (ClientId::Assigned(number()), None)
+        };
+        let username = credential.username.as_str().into();
+        (Arc::new(ClientKey { username, client }), assigned)
+    }
+
+    /// The seat, what its client is told, and whether rows are to be stored first. None: more room is needed
+    /// than there was a moment ago.
+    fn sit(
+        self: &Arc<Self>,
+        credential: &Credential,
+        opening: Opening,
+        rooms: Rooms<'_>,
+        ack: Ack,
+    ) -> Result<Option<(Seat, Welcomed, bool)>, NoSeat> {
+        let key = Arc::clone(&opening.key);
         let mut table = self.lock();
-        let old = table.clients.get(key);
-        if old.is_some_and(|session| session.will.is_some()) && room.is_none() {
+        if !rooms.suffice(table.hub.needs_to_open(&opening)) {
             return Ok(None);
         }
-        if !table.has_room(self.connections, reserved, old) {
-            return Err(NoSeat::Full);
+        let opened = table.hub.open(opening);
+        let opened: Opened = opened.map_err(|full| match full {
+            NoRoom::Connections => NoSeat::Full,
+            NoRoom::Credential => NoSeat::CredentialFull,
+        })?;
+        if let Some(old) = opened.took_over {
+            // Its license goes with the old sitter.
+            table.sitters.remove(&old);
+            self.reporter.disconnected(&key.username);
         }
-        if let Some(old) = table.remove(key) {
-            self.bury(key, old, room.take(), WillFate::Publish);
+        self.speak(opened.will, rooms.will);
+        let mut changes = opened.changes;
+        for filter in table.hub.filters(opened.session) {
+            // What the credential may hear can have changed since.
+            if !credential.may_subscribe(bare(&filter)) {
+                table.hub.unsubscribe(opened.session, &filter, &mut changes);
+            }
         }
         let (license, lost) = oneshot::channel();
-        let generation = table.next_generation();
-        let session = Session {
-            generation,
-            reserved,
-            will: will.take(),
+        let bell = Arc::new(Notify::new());
+        let sitter = Sitter {
+            generation: opened.generation,
+            bell: Arc::clone(&bell),
             _license: license,
         };
-        table.insert(Arc::clone(key), session);
+        table.sitters.insert(opened.session, sitter);
+        let waits = !changes.is_empty();
+        if waits {
+            send_talk(rooms.rows, changes, ack);
+        }
+        drop(table);
         self.reporter.connected(&key.username);
-        Ok(Some(Seat {
+        let seat = Seat {
             sessions: Arc::clone(self),
-            key: Arc::clone(key),
-            generation,
+            key,
+            session: opened.session,
+            generation: opened.generation,
+            bell,
+        };
+        let welcomed = Welcomed {
+            present: opened.present,
+            assigned: None,
             lost,
-        }))
+        };
+        Ok(Some((seat, welcomed, waits)))
     }
 
-    /// Ends a session that is out of the table: its will, and the word that it is gone. Called under the
-    /// lock, so that no publish of a successor comes before.
-    fn bury(
-        &self,
-        key: &ClientKey,
-        session: Session,
-        room: Option<mpsc::Permit<'_, Publish>>,
-        fate: WillFate,
-    ) {
-        self.reporter.disconnected(&key.username);
-        let Some(will) = session.will.filter(|_| fate != WillFate::Forget) else {
+    /// Publishes last words, if their credential still permits them.
+    pub(super) fn speak(self: &Arc<Self>, words: Option<LastWords>, room: Option<Room<'_>>) {
+        let Some(words) = words else {
             return;
         };
-        match room.filter(|_| fate == WillFate::Publish && self.permits(key, &will)) {
+        let access = self.access.borrow();
+        let credential = access.get(&words.key.username);
+        let permitted = credential.is_some_and(|c| c.may_publish(&words.message.topic));
+        match room.filter(|_| permitted) {
             Some(room) => {
                 add(&self.reporter.counters.wills);
-                room.send(will.into_publish(Arc::clone(&key.username), session.reserved));
+                room.send(Work::Publish(Box::new(self.last_publish(words))));
             }
             None => add(&self.reporter.counters.wills_dropped),
         }
     }
 
-    /// A will is checked again when it is due: the credential may be gone by now.
-    fn permits(&self, key: &ClientKey, will: &Will) -> bool {
-        self.access
-            .borrow()
-            .get(&key.username)
-            .is_some_and(|credential| credential.may_publish(&will.topic))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // A panic under the lock leaves a table whose every entry is still whole.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn next_generation(&mut self) -> u64 {
-        self.generations += 1;
-        self.generations
-    }
-}
-
-impl Will {
-    fn into_publish(self, username: Arc<str>, reserved: bool) -> Publish {
+    fn last_publish(self: &Arc<Self>, words: LastWords) -> Publish {
         Publish {
-            username,
-            reserved,
-            topic: self.topic,
-            payload: self.payload,
-            qos: self.qos,
-            retain: self.retain,
+            username: Arc::clone(&words.key.username),
+            reserved: words.reserved,
+            message: words.message,
             dup: false,
             origin: Origin::Will,
             ack: Ack::detached(),
-        }
-    }
-}
-
-/// The place of one connection in the table. Dropped, it is vacated without the will.
-pub(super) struct Seat {
-    sessions: Arc<Sessions>,
-    key: Arc<ClientKey>,
-    generation: u64,
-    lost: oneshot::Receiver<Infallible>,
-}
-
-impl Seat {
-    /// The credential's user name.
-    pub(super) fn username(&self) -> &Arc<str> {
-        &self.key.username
-    }
-
-    /// Returns once a newer connection has taken the client id. Not to be awaited again after that.
-    pub(super) async fn lost(&mut self) {
-        let _ = (&mut self.lost).await;
-    }
-
-    /// Hands a publish to the intake, unless the client id is lost.
-    pub(super) fn hand_over(
-        &self,
-        room: mpsc::Permit<'_, Publish>,
-        publish: Publish,
-    ) -> Result<(), TakenOver> {
-        let table = self.sessions.lock();
-        if !self.is_mine(&table) {
-            return Err(TakenOver);
-        }
-        let counters = &self.sessions.reporter.counters;
-        match publish.qos {
-            Qos::AtMostOnce => add(&counters.publishes_qos0),
-            Qos::AtLeastOnce => add(&counters.publishes_qos1),
-        }
-        room.send(publish);
-        Ok(())
-    }
-
-    /// Leaves for good. A will to publish waits for room in the intake; until then the place is held, so that
-    /// a successor publishes it first.
-    pub(super) async fn leave(self, fate: WillFate) {
-        if fate == WillFate::Publish && self.has_will() {
-            if let Ok(room) = self.sessions.intake.reserve().await {
-                self.vacate(Some(room), fate);
-            }
-        } else {
-            self.vacate(None, fate);
+            route: Some(Route {
+                hall: Arc::clone(&self.hall),
+                source: None,
+            }),
         }
     }
 
-    fn has_will(&self) -> bool {
-        let table = self.sessions.lock();
-        self.is_mine(&table)
-            && table
-                .clients
-                .get(&self.key)
-                .is_some_and(|session| session.will.is_some())
-    }
-
-    fn is_mine(&self, table: &Table) -> bool {
-        table
-            .clients
-            .get(&self.key)
-            .is_some_and(|session| session.generation == self.generation)
-    }
-
-    fn vacate(&self, room: Option<mpsc::Permit<'_, Publish>>, fate: WillFate) {
-        let mut table = self.sessions.lock();
-        if !self.is_mine(&table) {
+    /// Lets time act: delayed wills, sessions that are over, rows that need no waiting. To be called once a
+    /// second.
+    pub(super) async fn tick(self: &Arc<Self>) {
+        let Ok(room) = self.intake.reserve().await else {
             return;
+        };
+        let wills = self.age(room);
+        for words in wills {
+            let room = self.intake.reserve().await.ok();
+            self.speak(Some(words), room);
         }
-        if let Some(session) = table.remove(&self.key) {
-            self.sessions.bury(&self.key, session, room, fate);
+    }
+
+    fn age(&self, room: Room<'_>) -> Vec<LastWords> {
+        let mut table = self.lock();
+        let aftermath = table.hub.tick(self.now());
+        self.reporter.counters.show(&table.hub);
+        if !aftermath.changes.is_empty() {
+            send_talk(Some(room), aftermath.changes, Ack::detached());
         }
+        aftermath.wills
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.vacate(None, WillFate::Withhold);
+/// Rows go into the intake while the lock is held, so in the order they were decided. Without room, which
+/// only the end of the process brings, they are not stored, and the ack says so.
+pub(super) fn send_talk(room: Option<Room<'_>>, changes: Vec<Change>, ack: Ack) {
+    if let Some(room) = room {
+        room.send(Work::Talk(Talk { changes, ack }));
     }
 }
 

@@ -143,6 +143,25 @@ impl TopicFilter {
         }
     }
 
+    /// Says whether every name under `other`, a well-formed filter, is under this one too.
+    #[must_use]
+    pub fn covers(&self, other: &str) -> bool {
+        if other.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut own = self.0.split('/').peekable();
+        let mut others = other.split('/');
+        loop {
+            match (own.next(), others.next()) {
+                (Some("#"), _) | (None, None) => return true,
+                (_, Some("#")) | (None, Some(_)) | (Some(_), None) => return false,
+                (Some("+"), Some(_)) => {}
+                (Some(mine), Some(level)) if mine == level => {}
+                (Some(_), Some(_)) => return false,
+            }
+        }
+    }
+
     /// The filter as written.
     #[must_use]
     pub fn as_str(&self) -> &str {

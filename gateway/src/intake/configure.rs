@@ -98,6 +98,7 @@ impl Intake {
             entries,
             marks: Vec::new(),
             config: Some(SealedConfig { version, sealed }),
+            mqtt: Vec::new(),
         };
         if !self.commit_or_forget(Ok(submission)).await {
             return Err(NotApplied::NotCommitted);

@@ -6,10 +6,11 @@ use domain::kind::Kind;
 use domain::wire::write_event;
 use tokio::sync::mpsc;
 
-use super::{Intake, TAKEN};
+use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
-use crate::broker::{Ack, Publish};
+use crate::broker::{Ack, Planned, Publish, Work};
 use crate::clock::Received;
+use crate::hub::Change;
 use crate::site::{Action, Decision, Now};
 use crate::store::row::{Entry, Submission};
 
@@ -27,6 +28,9 @@ pub(super) enum Unusable {
     /// An event has no JSON form.
     #[error("an event cannot be written")]
     Unwritable,
+    /// A row of the MQTT server's memory cannot be sealed.
+    #[error("a row cannot be sealed")]
+    Unsealable,
 }
 
 /// Chance for ids, which remembers that it ran dry.
@@ -69,32 +73,73 @@ pub(super) fn entry(event: Event, now: &Now, of_the_box: bool) -> Result<Entry, 
     })
 }
 
+/// What goes into one commit, and what follows from it.
+struct Group {
+    submission: Submission,
+    /// Of the messages, in order.
+    onward: Vec<Planned>,
+    acks: Vec<Ack>,
+    usable: Result<(), Unusable>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            submission: Submission::default(),
+            onward: Vec::new(),
+            acks: Vec::new(),
+            usable: Ok(()),
+        }
+    }
+}
+
 impl Intake {
-    /// Takes as many messages as one commit may hold through the site and the store.
-    pub(super) async fn take_group(&mut self, publishes: &mut mpsc::Receiver<Publish>) {
+    /// Takes as many messages as one commit may hold through the site and the store. Rows of the MQTT server's
+    /// memory that were decided before come first.
+    pub(super) async fn take_group(&mut self, work: &mut mpsc::Receiver<Work>) {
         if !self.is_ready().await {
             self.fail_one_turn();
             return;
         }
-        let (mut turn, mut acks) = (Turn::new(), Vec::new());
-        let mut submission = Submission::default();
-        let mut usable = Ok(());
-        while submission.entries.len() < EVENTS
+        let mut group = Group::default();
+        for talk in std::mem::take(&mut self.talks) {
+            self.remember(talk.changes, &mut group);
+            group.acks.push(talk.ack);
+        }
+        let mut turn = Turn::new();
+        while group.submission.entries.len() < EVENTS
             && let Some(publish) = self.queue.pop(&mut turn)
         {
-            if usable.is_ok() {
-                usable = self.deliver(&publish, &mut submission);
+            if group.usable.is_ok() {
+                group.usable = self.deliver(&publish, &mut group.submission);
             }
-            acks.push(publish.ack);
+            let mut planned = publish.plan();
+            self.remember(std::mem::take(&mut planned.changes), &mut group);
+            group.onward.push(planned);
+            group.acks.push(publish.ack);
         }
-        let committed = match usable {
-            Ok(()) => self.commit_while_listening(submission, publishes).await,
+        let committed = match group.usable {
+            Ok(()) => self.commit_while_listening(group.submission, work).await,
             Err(error) => {
                 tracing::error!(%error, "messages cannot be recorded");
                 false
             }
         };
-        self.settle(acks, committed);
+        if committed {
+            // Handed on before the acknowledgements, so that who hears of one finds the other done.
+            group.onward.into_iter().for_each(Planned::deliver);
+        }
+        self.settle(group.acks, committed);
+    }
+
+    /// Seals rows into the commit.
+    fn remember(&self, changes: Vec<Change>, group: &mut Group) {
+        for change in changes {
+            match memory::seal(change, &self.parts.box_key, &self.parts.entropy) {
+                Ok(row) => group.submission.mqtt.push(row),
+                Err(_) => group.usable = Err(Unusable::Unsealable),
+            }
+        }
     }
 
     fn deliver(&mut self, publish: &Publish, into: &mut Submission) -> Result<(), Unusable> {
@@ -102,8 +147,8 @@ impl Intake {
             return Ok(());
         };
         let signal = Signal {
-            topic: &publish.topic,
-            payload: &publish.payload,
+            topic: &publish.message.topic,
+            payload: &publish.message.payload,
             retained: false,
             username: &publish.username,
         };
@@ -137,7 +182,7 @@ impl Intake {
     async fn commit_while_listening(
         &mut self,
         submission: Submission,
-        publishes: &mut mpsc::Receiver<Publish>,
+        work: &mut mpsc::Receiver<Work>,
     ) -> bool {
         if submission.is_empty() {
             return true;
@@ -150,7 +195,7 @@ impl Intake {
         loop {
             tokio::select! {
                 outcome = &mut commit => return outcome.is_ok(),
-                count = publishes.recv_many(&mut taken, TAKEN), if is_open && self.queue.has_room() => {
+                count = work.recv_many(&mut taken, TAKEN), if is_open && self.queue.has_room() => {
                     is_open = count > 0;
                     self.enqueue(&mut taken);
                 }
@@ -172,8 +217,8 @@ impl Intake {
     /// Without a site nothing can be promised: the devices keep their messages and come again.
     fn fail_one_turn(&mut self) {
         let mut turn = Turn::new();
-        let acks = std::iter::from_fn(|| self.queue.pop(&mut turn)).map(|publish| publish.ack);
-        let acks = acks.collect();
+        let mut acks: Vec<_> = self.talks.drain(..).map(|talk| talk.ack).collect();
+        acks.extend(std::iter::from_fn(|| self.queue.pop(&mut turn)).map(|publish| publish.ack));
         self.settle(acks, false);
     }
 

@@ -7,7 +7,9 @@
 mod begin;
 mod configure;
 mod group;
+mod memory;
 mod queue;
+pub use memory::remembered;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,7 @@ use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::broker::{Access, Publish};
+use crate::broker::{Access, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
@@ -31,7 +33,7 @@ use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use queue::Queue;
 
-/// Publishes taken from the MQTT server at once.
+/// Pieces of work taken from the MQTT server at once.
 const TAKEN: usize = 256;
 /// Pause before something that the store refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,8 +66,8 @@ pub struct Parts {
 /// What the intake hears.
 #[derive(Debug)]
 pub struct Ears {
-    /// Publishes; their end is the end of the intake.
-    pub publishes: mpsc::Receiver<Publish>,
+    /// What the MQTT server hands over; its end is the end of the intake.
+    pub work: mpsc::Receiver<Work>,
     /// Configs from the cloud.
     pub configs: mpsc::Receiver<SignedConfig>,
     /// What is wrong with the store.
@@ -84,7 +86,9 @@ pub struct Intake {
     unapplied: Option<SignedConfig>,
     /// What was recorded of the store's standing.
     told: Standing,
-    queue: Queue<Publish>,
+    queue: Queue<Box<Publish>>,
+    /// Rows of the MQTT server's memory that wait for the next commit.
+    talks: Vec<Talk>,
 }
 
 impl Intake {
@@ -104,6 +108,7 @@ impl Intake {
             unapplied: None,
             told: Standing::default(),
             queue: Queue::default(),
+            talks: Vec::new(),
         };
         intake.restore(configs, marks);
         intake
@@ -124,21 +129,22 @@ impl Intake {
         self.tell(standing).await;
         loop {
             let patience = self.patience();
+            let idle = self.is_idle();
             let work = async {
-                if self.queue.is_empty() {
+                if idle {
                     pending().await
                 } else {
                     ready(()).await
                 }
             };
             tokio::select! {
-                count = ears.publishes.recv_many(&mut taken, TAKEN), if self.queue.has_room() => {
-                    if count == 0 && self.queue.is_empty() {
+                count = ears.work.recv_many(&mut taken, TAKEN), if self.queue.has_room() => {
+                    if count == 0 && idle {
                         return;
                     }
                     self.enqueue(&mut taken);
                 }
-                () = work => self.take_group(&mut ears.publishes).await,
+                () = work => self.take_group(&mut ears.work).await,
                 config = ears.configs.recv(), if !configs_end => match config {
                     Some(config) => self.configure(config).await,
                     None => configs_end = true,
@@ -168,11 +174,20 @@ impl Intake {
         deadline.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
 
-    fn enqueue(&mut self, taken: &mut Vec<Publish>) {
-        for publish in taken.drain(..) {
-            self.parts.gauges.publishes.add(1);
-            let (reserved, bytes) = (publish.reserved, publish.payload.len());
-            self.queue.push(reserved, bytes, publish);
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.talks.is_empty()
+    }
+
+    fn enqueue(&mut self, taken: &mut Vec<Work>) {
+        for work in taken.drain(..) {
+            match work {
+                Work::Publish(publish) => {
+                    self.parts.gauges.publishes.add(1);
+                    let (reserved, bytes) = (publish.reserved, publish.message.payload.len());
+                    self.queue.push(reserved, bytes, publish);
+                }
+                Work::Talk(talk) => self.talks.push(talk),
+            }
         }
     }
 }

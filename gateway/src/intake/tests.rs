@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::broker::{self, Counters, Limits as BrokerLimits, Settings};
+use crate::broker::{self, Counters, Limits as BrokerLimits, Memory, Settings};
 use crate::store::outbox::Limits;
 use crate::store::row::Stream;
 use crate::testing::{
@@ -55,10 +55,16 @@ impl Box_ {
         let opened = &running.opened;
         let mut intake = Intake::new(parts, &opened.configs, marks, opened.previous);
         intake.begin().await;
-        let (publishes_in, publishes) = mpsc::channel(64);
+        let box_key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
+        let memory = Memory {
+            hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
+            clock: ambient::Clock::system(),
+            run: "test".into(),
+        };
+        let (work_in, work) = mpsc::channel(64);
         let (configs, configs_out) = mpsc::channel(2);
         let ears = Ears {
-            publishes,
+            work,
             configs: configs_out,
             standing: opened.store.standing(),
         };
@@ -71,7 +77,9 @@ impl Box_ {
         let mqtt = bound.addresses()[0];
         let (notices, _) = mpsc::channel(1);
         let counters = Arc::new(Counters::default());
-        let serve = broker::serve(bound, may_speak, publishes_in, notices, counters, stopped);
+        let serve = broker::serve(
+            bound, may_speak, work_in, memory, notices, counters, stopped,
+        );
         let tasks = vec![tokio::spawn(serve), tokio::spawn(intake.run(ears))];
         Self {
             running,
@@ -405,4 +413,51 @@ async fn a_damaged_store_is_told() {
     assert_eq!(told[1].kind, Kind::GatewayDisk);
     assert!(told[1].received_at > Timestamp::default());
     again.stop().await;
+}
+
+/// What waits for a client, and what is retained, may hold a PIN: it rests sealed.
+#[tokio::test]
+async fn a_pin_in_a_message_of_the_mqtt_server_is_nowhere_in_the_file_in_clear() {
+    let scratch = Scratch::new();
+    let mut this = Box_::start(&scratch, 1, Signer::new()).await;
+    this.configure(1).await;
+    let mut options = MqttOptions::new("kept", "127.0.0.1", this.mqtt.port());
+    options
+        .set_credentials("btn", SECRET)
+        .set_clean_session(false);
+    let (client, mut events) = AsyncClient::new(options, 50);
+    client
+        .subscribe("antuo/v1/btn/#", QoS::AtLeastOnce)
+        .await
+        .unwrap();
+    until_packet(&mut events, |packet| matches!(packet, Packet::SubAck(_))).await;
+    drop((client, events));
+    let (client, mut events) = this.client("btn");
+    let pin = r#"{"pin":"4711-canary"}"#;
+    client
+        .publish("antuo/v1/btn/other", QoS::AtLeastOnce, true, pin)
+        .await
+        .unwrap();
+    until_packet(&mut events, |packet| matches!(packet, Packet::PubAck(_))).await;
+    this.stop().await;
+    let mut raw = Vec::new();
+    for file in std::fs::read_dir(scratch.path()).unwrap() {
+        raw.extend(std::fs::read(file.unwrap().path()).unwrap_or_default());
+    }
+    let holds = |needle: &str| raw.windows(needle.len()).any(|w| w == needle.as_bytes());
+    assert!(
+        holds("r/antuo/v1/btn/other"),
+        "the test looks at the wrong file"
+    );
+    assert!(!holds("4711-canary") && !holds(&domain::digest::to_hex(b"4711-canary")));
+}
+
+async fn until_packet(events: &mut EventLoop, wanted: impl Fn(&Packet) -> bool) {
+    loop {
+        if let Said::Incoming(packet) = events.poll().await.unwrap()
+            && wanted(&packet)
+        {
+            return;
+        }
+    }
 }

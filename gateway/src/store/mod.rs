@@ -129,6 +129,8 @@ pub struct Opened {
     pub configs: Vec<SealedConfig>,
     /// The site's state.
     pub marks: Vec<Mark>,
+    /// What the MQTT server remembers.
+    pub mqtt: Vec<row::SealedRow>,
 }
 
 /// Where and how the store is kept.
@@ -183,7 +185,7 @@ impl Store {
         };
         let standing = Arc::new(watch::Sender::new(standing));
         let (heads_out, heads) = watch::channel(Heads::default());
-        let writer = Writer {
+        let mut writer = Writer {
             path: path.clone(),
             connection: Some(connection),
             outbox: Outbox::new(place.epoch, place.limits, reader::by_stream(&found.streams)),
@@ -196,6 +198,8 @@ impl Store {
             waiting: HashMap::new(),
             next_ticket: 0,
         };
+        // Known before anything runs: a reader at the very start sees what there is.
+        writer.publish();
         let mut backlog = found.streams;
         let previous = previous(&backlog);
         backlog.retain(|head| !head.ledger.is_drained());
@@ -214,6 +218,7 @@ impl Store {
             backlog,
             configs: found.configs,
             marks: found.marks,
+            mqtt: found.mqtt,
         })
     }
 

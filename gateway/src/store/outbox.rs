@@ -15,7 +15,7 @@ use domain::wire::{Receipt, Tombstone};
 pub use shed::Limits;
 use shed::damaged;
 
-use super::row::{Body, Entry, Ledger, Row, SealedConfig, Stream, Submission};
+use super::row::{Body, Entry, Ledger, Row, SealedConfig, SealedRow, Stream, Submission};
 use crate::clock::Received;
 use crate::site::Mark;
 
@@ -69,6 +69,8 @@ pub enum Effect {
     Mark(Vec<Mark>),
     /// Keep this Config.
     Config(SealedConfig),
+    /// Keep what the MQTT server remembers.
+    Mqtt(Vec<SealedRow>),
     /// Delete rows of the stream that lie wholly within the interval, and answer [`Input::Deleted`].
     Delete {
         /// Whose.
@@ -338,6 +340,9 @@ impl Outbox {
             effects.push(Effect::Mark(submission.marks));
         }
         effects.extend(submission.config.map(Effect::Config));
+        if !submission.mqtt.is_empty() {
+            effects.push(Effect::Mqtt(submission.mqtt));
+        }
         effects
     }
 

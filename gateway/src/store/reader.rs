@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use super::row::{Ledger, SealedConfig, Stream};
+use super::row::{Ledger, SealedConfig, SealedRow, Stream};
 use super::schema::{from_sql, lane_number, lane_of, to_sql};
 use crate::clock::Received;
 use crate::site::{Mark, SEEN_MAX};
@@ -278,6 +278,22 @@ pub(super) async fn all_marks(
         });
     }
     Ok(marks)
+}
+
+/// What the MQTT server remembers, by key.
+pub(super) async fn all_mqtt(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<SealedRow>, ReadError> {
+    let rows = sqlx::query("select key, sealed from mqtt order by key")
+        .fetch_all(connection)
+        .await?;
+    let row = |row: &SqliteRow| {
+        Ok(SealedRow {
+            key: row.try_get("key")?,
+            sealed: Some(row.try_get("sealed")?),
+        })
+    };
+    rows.iter().map(row).collect()
 }
 
 /// The Configs kept, newest first.

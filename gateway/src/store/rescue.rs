@@ -14,7 +14,7 @@ use domain::time::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 
 use super::reader::{self, ReadError, StreamHead};
-use super::row::SealedConfig;
+use super::row::{SealedConfig, SealedRow};
 use super::schema::{self, SchemaFault};
 use super::{OpenError, connect};
 use crate::site::{Mark, UNIQUE_FOR};
@@ -32,6 +32,7 @@ pub(super) struct Found {
     pub(super) streams: Vec<StreamHead>,
     pub(super) configs: Vec<SealedConfig>,
     pub(super) marks: Vec<Mark>,
+    pub(super) mqtt: Vec<SealedRow>,
 }
 
 /// Opens the file; a damaged one is replaced first. Says whether that happened.
@@ -66,11 +67,13 @@ async fn open(path: &Path, now: Timestamp) -> Result<Found, OpenError> {
     reader::last_rows(&mut connection).await?;
     let configs = reader::all_configs(&mut connection).await?;
     let marks = reader::all_marks(&mut connection, now.before(UNIQUE_FOR)).await?;
+    let mqtt = reader::all_mqtt(&mut connection).await?;
     Ok(Found {
         connection,
         streams,
         configs,
         marks,
+        mqtt,
     })
 }
 
@@ -168,6 +171,7 @@ async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx:
         "insert or ignore into main.config select * from damaged.config",
         "insert or ignore into main.mark select * from damaged.mark",
         "insert or ignore into main.seen select * from damaged.seen",
+        "insert or ignore into main.mqtt select * from damaged.mqtt",
     ] {
         if let Err(error) = sqlx::query(whole).execute(&mut *into).await {
             tracing::error!(%error, "a table of the damaged store could not be taken over");

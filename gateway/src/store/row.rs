@@ -143,6 +143,15 @@ pub struct SealedConfig {
     pub sealed: Vec<u8>,
 }
 
+/// A row of the MQTT server's memory, sealed under the box key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRow {
+    /// Which.
+    pub key: String,
+    /// Suite, key name, nonce and ciphertext; none = the row goes.
+    pub sealed: Option<Vec<u8>>,
+}
+
 /// What must be committed together, or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Submission {
@@ -152,13 +161,18 @@ pub struct Submission {
     pub marks: Vec<Mark>,
     /// A Config taken.
     pub config: Option<SealedConfig>,
+    /// What the MQTT server is to remember, in order.
+    pub mqtt: Vec<SealedRow>,
 }
 
 impl Submission {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.marks.is_empty() && self.config.is_none()
+        self.entries.is_empty()
+            && self.marks.is_empty()
+            && self.config.is_none()
+            && self.mqtt.is_empty()
     }
 }
 

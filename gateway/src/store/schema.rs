@@ -49,6 +49,11 @@ const STEPS: &[&str] = &[
         version integer primary key,
         sealed blob not null
     ) strict;",
+    // What the MQTT server remembers of its clients and of retained messages; payloads may hold a PIN.
+    "create table mqtt (
+        key text primary key,
+        sealed blob not null
+    ) strict, without rowid;",
 ];
 
 /// Why the tables cannot be used.

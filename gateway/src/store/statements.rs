@@ -12,12 +12,14 @@ use sqlx::query_builder::Separated;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::WriteError;
-use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, Stream};
+use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, SealedRow, Stream};
 use super::schema::{lane_number, to_sql};
 use crate::site::{Mark, UNIQUE_FOR};
 
 /// Configs kept: the one in force and the one before (D2).
 const CONFIGS_KEPT: u64 = 2;
+/// Rows of one statement; SQLite takes 32,766 values in one (sqlite.org/limits.html).
+const ROWS_AT_ONCE: usize = 1_000;
 /// Expired vendor ids removed for each new one: more than one, so that the table shrinks.
 const EXPIRED_PER_NEW: usize = 2;
 
@@ -149,6 +151,36 @@ async fn remember(
     .bind(expired)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes what the MQTT server remembers. Of two rows under one key the later holds.
+pub async fn remember_mqtt(
+    connection: &mut SqliteConnection,
+    rows: Vec<SealedRow>,
+) -> Result<(), WriteError> {
+    let rows: BTreeMap<String, Option<Vec<u8>>> =
+        rows.into_iter().map(|row| (row.key, row.sealed)).collect();
+    let (kept, gone): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.is_some());
+    for some in kept.chunks(ROWS_AT_ONCE) {
+        let mut query = QueryBuilder::<Sqlite>::new("insert into mqtt (key, sealed) ");
+        query.push_values(some, |mut tuple, (key, sealed)| {
+            tuple.push_bind(key).push_bind(sealed.as_deref());
+        });
+        query.push(" on conflict (key) do update set sealed = excluded.sealed");
+        let query = query.build().persistent(false);
+        query.execute(&mut *connection).await?;
+    }
+    for some in gone.chunks(ROWS_AT_ONCE) {
+        let mut query = QueryBuilder::<Sqlite>::new("delete from mqtt where key in (");
+        let mut keys = query.separated(", ");
+        for (key, _) in some {
+            keys.push_bind(key);
+        }
+        query.push(")");
+        let query = query.build().persistent(false);
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

@@ -57,7 +57,6 @@ pub struct Writer {
 impl Writer {
     /// Runs until every handle is gone and everything taken is written, then closes the file.
     pub async fn run(mut self) {
-        self.publish();
         let mut jobs = Vec::with_capacity(JOBS);
         while self.gather(&mut jobs).await {
             self.transact(&mut jobs).await;
@@ -225,6 +224,7 @@ impl Writer {
             | Effect::Replace(_)
             | Effect::Mark(_)
             | Effect::Config(_)
+            | Effect::Mqtt(_)
             | Effect::Delete { .. } => {}
         }
     }
@@ -237,7 +237,7 @@ impl Writer {
     }
 
     /// Tells readers how far they may read, and the gauges how much there is.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         for lane in Lane::ALL {
             let held = self.outbox.held(lane);
             self.gauges.lane(lane).rows.set(held.rows);
@@ -266,6 +266,7 @@ async fn execute(connection: &mut SqliteConnection, effect: Effect) -> Result<()
         Effect::Replace(row) => statements::replace(connection, row).await,
         Effect::Mark(marks) => statements::mark(connection, marks).await,
         Effect::Config(config) => statements::keep_config(connection, config).await,
+        Effect::Mqtt(rows) => statements::remember_mqtt(connection, rows).await,
         Effect::Delete { .. } | Effect::Settle { .. } | Effect::Shedding(_) => Ok(()),
     }
 }

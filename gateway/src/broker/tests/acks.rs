@@ -18,11 +18,14 @@ async fn puback_leaves_only_after_the_commit() {
     let taken = bench.publish().await;
     assert_eq!((&*taken.username, taken.reserved), ("btn", true));
     assert_eq!(
-        (&*taken.topic, &taken.payload[..]),
+        (&*taken.message.topic, &taken.message.payload[..]),
         ("btn/hall", &b"pressed"[..])
     );
-    assert_eq!((taken.qos, taken.origin), (Qos::AtLeastOnce, Origin::Live));
-    assert_eq!((taken.retain, taken.dup), (false, false));
+    assert_eq!(
+        (taken.message.qos, taken.origin),
+        (Qos::AtLeastOnce, Origin::Live)
+    );
+    assert_eq!((taken.message.retain, taken.dup), (false, false));
     raw.ping().await; // nothing was said before the pong
     taken.ack.committed();
     raw.expect(&puback(7)).await;
@@ -38,7 +41,7 @@ async fn dup_and_retain_are_handed_on() {
     again[0] = 0x3B;
     raw.send(&again).await;
     let taken = bench.publish().await;
-    assert!(taken.dup && taken.retain && taken.payload.is_empty());
+    assert!(taken.dup && taken.message.retain && taken.message.payload.is_empty());
     taken.ack.committed();
     raw.expect(&puback(7)).await;
 }
@@ -104,7 +107,7 @@ async fn for_qos_0_every_outcome_is_harmless() {
         raw.send(&publish_qos0("btn/hall", b"x")).await;
     }
     let taken = bench.publish().await;
-    assert_eq!(taken.qos, Qos::AtMostOnce);
+    assert_eq!(taken.message.qos, Qos::AtMostOnce);
     taken.ack.committed();
     bench.publish().await.ack.failed();
     drop(bench.publish().await);
@@ -145,7 +148,7 @@ async fn at_20_pending_the_connection_is_not_read_from_and_keep_alive_rests() {
     bench.assert_quiet();
     acks.remove(0).committed();
     raw.expect(&puback(1)).await;
-    assert_eq!(bench.publish().await.payload[0], 21);
+    assert_eq!(bench.publish().await.message.payload[0], 21);
     // Dropped: closes, for its own reason and no other.
     raw.expect_close().await;
     assert_eq!(bench.counters.closed(CloseReason::KeepAlive), 0);
@@ -183,7 +186,10 @@ async fn a_full_intake_makes_connections_wait_and_loses_nothing() {
     let mut last = [0; 4];
     for _ in 0..40 {
         let taken = bench.publish().await;
-        let (client, id) = (usize::from(taken.payload[0]), taken.payload[1]);
+        let (client, id) = (
+            usize::from(taken.message.payload[0]),
+            taken.message.payload[1],
+        );
         assert_eq!(id, last[client] + 1, "order of one client");
         last[client] = id;
         taken.ack.committed();
@@ -209,7 +215,7 @@ async fn a_publish_outside_the_topics_is_acknowledged_in_order_and_handed_to_nob
     raw.send(&publish("door/front", 3, b"closed")).await;
     let (first, third) = (bench.publish().await, bench.publish().await);
     assert_eq!(
-        (&first.payload[..], &third.payload[..]),
+        (&first.message.payload[..], &third.message.payload[..]),
         (&b"open"[..], &b"closed"[..])
     );
     raw.ping().await;

@@ -39,7 +39,7 @@ async fn a_thousand_publishes_are_committed_and_acknowledged_in_order() {
     let committing = tokio::spawn(async move {
         for number in 0..1_000_u32 {
             let taken = bench.publish().await;
-            assert_eq!(taken.payload[..], number.to_be_bytes());
+            assert_eq!(taken.message.payload[..], number.to_be_bytes());
             taken.ack.committed();
         }
         bench
@@ -83,7 +83,7 @@ async fn an_unacknowledged_publish_comes_again_after_the_reconnect() {
     });
     bench.publish().await.ack.failed();
     let again = bench.publish().await;
-    assert_eq!(&again.payload[..], b"pressed");
+    assert_eq!(&again.message.payload[..], b"pressed");
     again.ack.committed();
     assert!(timeout(HANG, polling).await.unwrap().unwrap() >= 1);
 }
@@ -93,7 +93,7 @@ async fn refusals_are_understood() {
     let bench = Bench::start(Limits::default()).await;
     for (username, secret, expected) in [
         ("btn", "wrong", ConnectReturnCode::BadUserNamePassword),
-        ("nobody", "x", ConnectReturnCode::NotAuthorized),
+        ("nobody", "x", ConnectReturnCode::BadUserNamePassword),
     ] {
         let (_client, mut events) = AsyncClient::new(options(&bench, username, secret), 10);
         match timeout(HANG, events.poll()).await.unwrap() {
@@ -116,34 +116,25 @@ async fn wills_and_subscriptions_of_a_foreign_client() {
     let (client, mut events) = AsyncClient::new(options, 10);
     client.try_subscribe("z2m/+/set", QoS::AtLeastOnce).unwrap();
     loop {
-        let event = timeout(HANG, events.poll()).await.unwrap().unwrap();
+        let event = tokio::select! {
+            event = timeout(HANG, events.poll()) => event.unwrap().unwrap(),
+            work = bench.intake.recv() => {
+                let Some(Work::Talk(talk)) = work else { panic!("{work:?}") };
+                talk.ack.committed();
+                continue;
+            }
+        };
         if let Event::Incoming(Incoming::SubAck(suback)) = event {
-            let failed = rumqttc::SubscribeReasonCode::Failure;
-            assert_eq!(suback.return_codes, [failed]);
+            let granted = rumqttc::SubscribeReasonCode::Success(QoS::AtLeastOnce);
+            assert_eq!(suback.return_codes, [granted]);
             break;
         }
     }
     drop((client, events));
     let will = bench.publish().await;
     assert_eq!(
-        (&*will.topic, &will.payload[..]),
+        (&*will.message.topic, &will.message.payload[..]),
         ("z2m/bridge/state", &b"offline"[..])
     );
-    assert!(will.retain && will.origin == Origin::Will);
-}
-
-#[tokio::test]
-async fn a_client_of_mqtt_5_is_told_to_speak_another_version() {
-    let bench = Bench::start(Limits::default()).await;
-    let mut options = rumqttc::v5::MqttOptions::new("c", "127.0.0.1", bench.address.port());
-    options.set_credentials("btn", "btn");
-    let (_client, mut events) = rumqttc::v5::AsyncClient::new(options, 10);
-    match timeout(HANG, events.poll()).await.unwrap() {
-        Err(rumqttc::v5::ConnectionError::ConnectionRefused(code)) => {
-            let unsupported =
-                rumqttc::v5::mqttbytes::v5::ConnectReturnCode::UnsupportedProtocolVersion;
-            assert_eq!(code, unsupported);
-        }
-        other => panic!("{other:?}"),
-    }
+    assert!(will.message.retain && will.origin == Origin::Will);
 }

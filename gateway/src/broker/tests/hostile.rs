@@ -29,21 +29,10 @@ fn garbage(seeded: &mut Seeded) -> Vec<u8> {
     bytes
 }
 
-/// Commits whatever comes, as a healthy box does.
-fn commit_all(bench: &mut Bench) -> JoinHandle<()> {
-    let (_, none) = mpsc::channel(1);
-    let mut intake = std::mem::replace(&mut bench.intake, none);
-    tokio::spawn(async move {
-        while let Some(publish) = intake.recv().await {
-            publish.ack.committed();
-        }
-    })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_in_every_state_ends_only_the_connection_that_sent_it() {
     let mut bench = Bench::start(Limits::default()).await;
-    let committing = commit_all(&mut bench);
+    let committing = bench.commit_all();
     let mut witness = Raw::log_in(&bench, "door", "witness").await;
     let mut seeded = Seeded(0xBAD);
     for round in 0..3_000_u32 {

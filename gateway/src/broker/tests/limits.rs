@@ -18,6 +18,10 @@ fn limits() -> Limits {
 async fn three_hundred_connections_work_at_once() {
     let limits = Limits {
         per_address: 300,
+        kept: hub::Limits {
+            per_credential: 300,
+            ..KEPT
+        },
         ..limits()
     };
     let mut bench = Bench::start(limits).await;
@@ -44,9 +48,29 @@ async fn three_hundred_connections_work_at_once() {
 }
 
 #[tokio::test]
+async fn a_stolen_secret_takes_only_its_own_credentials_slots() {
+    let bench = Bench::start(limits()).await;
+    let mut thief = Vec::new();
+    for number in 0..PER_CREDENTIAL {
+        thief.push(Raw::log_in(&bench, "btn", &number.to_string()).await);
+    }
+    let mut more = Raw::open(&bench).await;
+    more.send(&Connect::new("btn", "more").bytes()).await;
+    more.expect(&[0x20, 2, 0, 3]).await;
+    more.expect_close().await;
+    assert_eq!(bench.refused(Refusal::CredentialFull), 1);
+    // Who is in may come back, and others get in.
+    Raw::log_in(&bench, "btn", "3").await;
+    Raw::log_in(&bench, "z2m", "c").await;
+}
+
+#[tokio::test]
 async fn a_full_house_answers_so_and_keeps_a_quarter_for_life_safety() {
     let limits = Limits {
-        connections: 4,
+        kept: hub::Limits {
+            connections: 4,
+            ..KEPT
+        },
         ..limits()
     };
     let bench = Bench::start(limits).await;
@@ -144,7 +168,7 @@ async fn packets_up_to_the_limit_pass_and_larger_claims_close_at_once() {
     assert_eq!(largest.len(), PACKET_BYTES);
     raw.send(&largest).await;
     let taken = bench.publish().await;
-    assert_eq!(taken.payload.len(), PACKET_BYTES - overhead);
+    assert_eq!(taken.message.payload.len(), PACKET_BYTES - overhead);
     taken.ack.committed();
     raw.expect(&puback(1)).await;
     // The header alone is enough, and 256 MB are never asked for.
@@ -164,7 +188,7 @@ struct Hall {
     house: Arc<House>,
     door: Arc<Door>,
     counters: Arc<Counters>,
-    intake: mpsc::Receiver<Publish>,
+    intake: mpsc::Receiver<Work>,
     /// Held so that neither ends.
     _ends: (watch::Sender<Arc<Access>>, watch::Sender<bool>),
 }
@@ -176,7 +200,14 @@ fn hall(limits: Limits) -> Hall {
     let (access, seen) = watch::channel(Arc::new(town()));
     let (shutdown, stop) = watch::channel(false);
     let reporter = Arc::new(Reporter::new(Arc::clone(&counters), notices));
-    let house = Arc::new(House::new(limits, seen, publishes, reporter, stop));
+    let house = Arc::new(House::new(
+        limits,
+        seen,
+        publishes,
+        reporter,
+        memory(limits.kept),
+        stop,
+    ));
     Hall {
         door: Arc::new(Door::new(&house)),
         house,
@@ -234,7 +265,7 @@ async fn a_peer_that_reads_slowly_is_waited_for() {
         output_patience: Duration::from_secs(2),
         ..limits()
     };
-    let hall = hall(limits);
+    let mut hall = hall(limits);
     let (mut client, task) = hall.enter(16);
     client
         .write_all(&Connect::new("btn", "c").bytes())
@@ -247,6 +278,10 @@ async fn a_peer_that_reads_slowly_is_waited_for() {
         subscribe.extend([0, 1, b'a', 0]);
     }
     client.write_all(&packet(0x82, &subscribe)).await.unwrap();
+    let Some(Work::Talk(talk)) = hall.intake.recv().await else {
+        panic!("no subscription came")
+    };
+    talk.ack.committed();
     let mut suback = Vec::new();
     while suback.len() < 205 {
         tokio::time::sleep(Duration::from_millis(15)).await;
@@ -272,7 +307,7 @@ async fn a_refused_client_is_read_from_until_it_closes() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(answer, [0x20, 2, 0, 5]);
+    assert_eq!(answer, [0x20, 2, 0, 4]);
     client.write_all(&[0; 1_000]).await.unwrap();
     drop(client);
     timeout(HANG, task).await.unwrap().unwrap();

@@ -15,7 +15,15 @@ fn run(bound: Bound) -> (watch::Sender<bool>, JoinHandle<()>) {
     let (shutdown, stop) = watch::channel(false);
     let (_, access) = watch::channel(Arc::new(town()));
     let (intake, notices) = (mpsc::channel(1).0, mpsc::channel(1).0);
-    let served = serve(bound, access, intake, notices, Arc::default(), stop);
+    let served = serve(
+        bound,
+        access,
+        intake,
+        memory(KEPT),
+        notices,
+        Arc::default(),
+        stop,
+    );
     (shutdown, tokio::spawn(served))
 }
 

@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod listening;
 mod login;
+mod onward;
 mod takeover;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::hub::Qos;
 
 /// A wait that takes this long has failed. No test waits for it when all is well.
 pub(super) const HANG: Duration = Duration::from_secs(20);
@@ -85,11 +87,20 @@ pub(super) fn town() -> Access {
     .collect()
 }
 
+/// A broker's memory of nobody.
+pub(super) fn memory(kept: hub::Limits) -> Memory {
+    Memory {
+        hub: Hub::new(kept),
+        clock: Clock::system(),
+        run: "test".to_owned(),
+    }
+}
+
 /// A broker at work on a free loopback port.
 pub(super) struct Bench {
     pub(super) address: SocketAddr,
     pub(super) access: watch::Sender<Arc<Access>>,
-    pub(super) intake: mpsc::Receiver<Publish>,
+    pub(super) intake: mpsc::Receiver<Work>,
     pub(super) notices: mpsc::Receiver<Notice>,
     pub(super) counters: Arc<Counters>,
     pub(super) shutdown: watch::Sender<bool>,
@@ -118,6 +129,7 @@ impl Bench {
             bound,
             access_seen,
             publishes,
+            memory(limits.kept),
             notices_to,
             counted,
             stop,
@@ -133,10 +145,32 @@ impl Bench {
         }
     }
 
-    /// The next publish at the intake.
+    /// The next publish at the intake. Rows that come before it are committed.
     pub(super) async fn publish(&mut self) -> Publish {
-        let next = timeout(HANG, self.intake.recv()).await;
-        next.expect("no publish came").expect("the broker is gone")
+        loop {
+            let next = timeout(HANG, self.intake.recv()).await;
+            match next.expect("no publish came").expect("the broker is gone") {
+                Work::Publish(publish) => return *publish,
+                Work::Talk(talk) => talk.ack.committed(),
+            }
+        }
+    }
+
+    /// Commits whatever comes, as a healthy box does.
+    pub(super) fn commit_all(&mut self) -> JoinHandle<()> {
+        let (_, none) = mpsc::channel(1);
+        let mut intake = std::mem::replace(&mut self.intake, none);
+        tokio::spawn(async move {
+            while let Some(work) = intake.recv().await {
+                match work {
+                    Work::Publish(publish) => {
+                        publish.plan().deliver();
+                        publish.ack.committed();
+                    }
+                    Work::Talk(talk) => talk.ack.committed(),
+                }
+            }
+        })
     }
 
     pub(super) async fn notice(&mut self) -> Notice {

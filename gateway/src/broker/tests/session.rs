@@ -5,14 +5,18 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::super::KEPT;
 use super::super::report::{Counters, Notice};
-use super::super::tests::{HANG, credential, town};
+use super::super::seat::{Request, Submitted};
+use super::super::tests::{HANG, credential, memory, town};
 use super::*;
+use crate::hub::Properties;
+use crate::hub::{Leaving, Qos};
 
 struct Bench {
     sessions: Arc<Sessions>,
     access: watch::Sender<Arc<Access>>,
-    intake: mpsc::Receiver<Publish>,
+    intake: mpsc::Receiver<Work>,
     notices: mpsc::Receiver<Notice>,
     counters: Arc<Counters>,
 }
@@ -23,8 +27,12 @@ fn bench(connections: usize, room: usize) -> Bench {
     let (publishes, intake) = mpsc::channel(room);
     let (access, seen) = watch::channel(Arc::new(town()));
     let reporter = Arc::new(Reporter::new(Arc::clone(&counters), notices_to));
+    let kept = crate::hub::Limits {
+        connections,
+        ..KEPT
+    };
     Bench {
-        sessions: Arc::new(Sessions::new(connections, seen, publishes, reporter)),
+        sessions: Arc::new(Sessions::new(memory(kept), seen, publishes, reporter)),
         access,
         intake,
         notices,
@@ -32,32 +40,44 @@ fn bench(connections: usize, room: usize) -> Bench {
     }
 }
 
-fn will(payload: &'static str) -> Option<Will> {
-    Some(Will {
-        topic: "btn/state".to_owned(),
-        payload: Bytes::from_static(payload.as_bytes()),
-        qos: Qos::AtLeastOnce,
-        retain: true,
-    })
-}
-
-fn message(payload: &'static str) -> Publish {
-    Publish {
-        username: "btn".into(),
-        reserved: true,
-        topic: "btn/a".to_owned(),
+fn said(topic: &str, payload: &'static str, retain: bool) -> Message {
+    Message {
+        topic: topic.into(),
         payload: Bytes::from_static(payload.as_bytes()),
         qos: Qos::AtMostOnce,
-        retain: false,
+        retain,
+        properties: Properties::default(),
+    }
+}
+
+fn will(payload: &'static str) -> Option<Will> {
+    let message = said("btn/state", payload, true);
+    Some(Will { message, delay: 0 })
+}
+
+fn hand_over(seat: &Seat, room: Room<'_>, payload: &'static str) -> Result<Submitted, TakenOver> {
+    let publish = Publish {
+        username: "btn".into(),
+        reserved: true,
+        message: said("btn/a", payload, false),
         dup: false,
         origin: Origin::Live,
         ack: Ack::detached(),
+        route: None,
+    };
+    seat.submit(room, Request::Publish(Box::new(publish)), Ack::detached())
+}
+
+fn publish_of(work: Work) -> Publish {
+    match work {
+        Work::Publish(publish) => *publish,
+        Work::Talk(talk) => panic!("{talk:?}"),
     }
 }
 
 fn payload(bench: &mut Bench) -> String {
-    let next = bench.intake.try_recv().unwrap();
-    String::from_utf8(next.payload.to_vec()).unwrap()
+    let next = publish_of(bench.intake.try_recv().unwrap());
+    String::from_utf8(next.message.payload.to_vec()).unwrap()
 }
 
 async fn open(
@@ -66,27 +86,47 @@ async fn open(
     client: &str,
     will: Option<Will>,
 ) -> Result<Seat, NoSeat> {
+    let (seat, _) = open_told(bench, username, client, will).await?;
+    Ok(seat)
+}
+
+async fn open_told(
+    bench: &Bench,
+    username: &str,
+    client: &str,
+    will: Option<Will>,
+) -> Result<(Seat, Welcomed), NoSeat> {
     let access = town();
     let credential = access.get(username).unwrap();
     bench
         .sessions
-        .open(credential, client.to_owned(), will)
+        .open(credential, asking(client, will), false)
         .await
+}
+
+fn asking(client: &str, will: Option<Will>) -> Asking {
+    Asking {
+        client_id: client.to_owned(),
+        clean_start: true,
+        expiry: 0,
+        will,
+        receive_maximum: u16::MAX,
+    }
 }
 
 #[tokio::test]
 async fn after_a_takeover_the_old_connection_hands_over_nothing() {
     let mut bench = bench(8, 8);
-    let mut old = open(&bench, "btn", "c", will("gone")).await.unwrap();
+    let (old, told) = open_told(&bench, "btn", "c", will("gone")).await.unwrap();
     let room = bench.sessions.intake.reserve().await.unwrap();
     let new = open(&bench, "btn", "c", None).await.unwrap();
-    old.lost().await;
-    assert!(old.hand_over(room, message("late")).is_err());
+    assert!(told.lost.await.is_err());
+    assert!(hand_over(&old, room, "late").is_err());
     let room = bench.sessions.intake.reserve().await.unwrap();
-    new.hand_over(room, message("new")).unwrap();
+    hand_over(&new, room, "new").unwrap();
     assert_eq!(payload(&mut bench), "gone");
     assert_eq!(payload(&mut bench), "new");
-    old.leave(WillFate::Publish).await;
+    old.leave(Leaving::Lost).await;
     assert!(bench.intake.try_recv().is_err());
     assert_eq!(bench.counters.sessions.load(Ordering::Relaxed), 1);
 }
@@ -94,13 +134,10 @@ async fn after_a_takeover_the_old_connection_hands_over_nothing() {
 #[tokio::test]
 async fn one_client_id_under_two_credentials_is_two_clients() {
     let bench = bench(8, 8);
-    let mut one = open(&bench, "btn", "c", None).await.unwrap();
+    let (_one, mut told) = open_told(&bench, "btn", "c", None).await.unwrap();
     let _two = open(&bench, "door", "c", None).await.unwrap();
-    tokio::select! {
-        biased;
-        () = one.lost() => panic!("taken over by a stranger"),
-        () = std::future::ready(()) => {}
-    }
+    let empty = oneshot::error::TryRecvError::Empty;
+    assert_eq!(told.lost.try_recv().unwrap_err(), empty, "by a stranger");
 }
 
 #[tokio::test]
@@ -172,16 +209,17 @@ async fn life_safety_clients_do_not_use_up_the_ordinary_slots_before_the_house_i
 async fn the_fate_of_a_will() {
     let mut bench = bench(8, 8);
     let seat = open(&bench, "btn", "c", will("published")).await.unwrap();
-    seat.leave(WillFate::Publish).await;
+    seat.leave(Leaving::Lost).await;
     let seat = open(&bench, "btn", "c", will("forgotten")).await.unwrap();
-    seat.leave(WillFate::Forget).await;
+    seat.leave(Leaving::Properly { expiry: None }).await;
     let seat = open(&bench, "btn", "c", will("withheld")).await.unwrap();
-    seat.leave(WillFate::Withhold).await;
-    let published = bench.intake.try_recv().unwrap();
-    assert_eq!(&published.payload[..], b"published");
-    assert_eq!((published.origin, published.retain), (Origin::Will, true));
+    seat.leave(Leaving::Stopping).await;
+    let published = publish_of(bench.intake.try_recv().unwrap());
+    let message = &published.message;
+    assert_eq!(&message.payload[..], b"published");
+    assert_eq!((published.origin, message.retain), (Origin::Will, true));
     assert_eq!(&*published.username, "btn");
-    assert!(published.reserved && published.topic == "btn/state");
+    assert!(published.reserved && &*message.topic == "btn/state");
     assert!(bench.intake.try_recv().is_err());
     assert_eq!(bench.counters.wills.load(Ordering::Relaxed), 1);
     assert_eq!(bench.counters.wills_dropped.load(Ordering::Relaxed), 1);
@@ -192,7 +230,7 @@ async fn the_will_of_a_withdrawn_credential_is_not_published() {
     let mut bench = bench(8, 8);
     let seat = open(&bench, "btn", "c", will("stolen")).await.unwrap();
     bench.access.send_replace(Arc::default());
-    seat.leave(WillFate::Publish).await;
+    seat.leave(Leaving::Lost).await;
     let narrowed: Access = [credential("btn", "btn", true, &["btn/a"])]
         .into_iter()
         .collect();
@@ -200,7 +238,7 @@ async fn the_will_of_a_withdrawn_credential_is_not_published() {
         .await
         .unwrap();
     bench.access.send_replace(Arc::new(narrowed));
-    seat.leave(WillFate::Publish).await;
+    seat.leave(Leaving::Lost).await;
     assert!(bench.intake.try_recv().is_err());
     assert_eq!(bench.counters.wills_dropped.load(Ordering::Relaxed), 2);
 }
@@ -212,23 +250,23 @@ async fn a_will_that_waits_for_room_still_comes_before_the_successor() {
     let mut bench = bench(8, 1);
     let seat = open(&bench, "btn", "c", will("gone")).await.unwrap();
     let room = bench.sessions.intake.reserve().await.unwrap();
-    seat.hand_over(room, message("last words")).unwrap();
-    let leaving = tokio::spawn(seat.leave(WillFate::Publish));
+    hand_over(&seat, room, "last words").unwrap();
+    let leaving = tokio::spawn(seat.leave(Leaving::Lost));
     let sessions = Arc::clone(&bench.sessions);
     let coming = tokio::spawn(async move {
         let access = town();
-        let seat = sessions
-            .open(access.get("btn").unwrap(), "c".to_owned(), None)
-            .await
-            .unwrap();
+        let credential = access.get("btn").unwrap();
+        let opened = sessions.open(credential, asking("c", None), false).await;
+        let (seat, _) = opened.unwrap();
         let room = sessions.intake.reserve().await.unwrap();
-        seat.hand_over(room, message("hello")).unwrap();
+        hand_over(&seat, room, "hello").unwrap();
         seat
     });
     let mut heard = Vec::new();
     for _ in 0..3 {
         let next = timeout(HANG, bench.intake.recv()).await.unwrap().unwrap();
-        heard.push(String::from_utf8(next.payload.to_vec()).unwrap());
+        let next = publish_of(next);
+        heard.push(String::from_utf8(next.message.payload.to_vec()).unwrap());
     }
     assert_eq!(heard, ["last words", "gone", "hello"]);
     timeout(HANG, leaving).await.unwrap().unwrap();
@@ -269,7 +307,7 @@ async fn without_an_intake_a_will_is_counted_as_dropped_and_nobody_waits() {
     let mut bench = bench(8, 8);
     let seat = open(&bench, "btn", "c", will("gone")).await.unwrap();
     bench.intake.close();
-    seat.leave(WillFate::Publish).await;
+    seat.leave(Leaving::Lost).await;
     assert_eq!(bench.counters.wills_dropped.load(Ordering::Relaxed), 1);
     assert_eq!(bench.counters.sessions.load(Ordering::Relaxed), 0);
     let _old = open(&bench, "btn", "d", will("gone")).await.unwrap();

@@ -9,10 +9,13 @@ fn with_will() -> Connect {
 async fn expect_will(bench: &mut Bench) {
     let will = bench.publish().await;
     assert_eq!(
-        (&*will.topic, &will.payload[..]),
+        (&*will.message.topic, &will.message.payload[..]),
         ("btn/state", &b"gone"[..])
     );
-    assert_eq!((will.origin, will.qos), (Origin::Will, Qos::AtLeastOnce));
+    assert_eq!(
+        (will.origin, will.message.qos),
+        (Origin::Will, Qos::AtLeastOnce)
+    );
     assert_eq!(
         (&*will.username, will.reserved, will.dup),
         ("btn", true, false)
@@ -35,7 +38,7 @@ async fn a_takeover_closes_the_older_and_publishes_its_will_before_anything_newe
     bench.closed(CloseReason::TakenOver, 1).await;
     expect_will(&mut bench).await;
     let taken = bench.publish().await;
-    assert_eq!(&taken.payload[..], b"new");
+    assert_eq!(&taken.message.payload[..], b"new");
     // The old connection's acknowledgement does not reach the new one.
     pending.ack.committed();
     new.ping().await;
@@ -72,7 +75,7 @@ async fn after_the_first_publish_of_a_newer_connection_none_of_an_older_follows(
         if taken.origin == Origin::Will {
             wills += 1;
         } else {
-            let generation = taken.payload[0];
+            let generation = taken.message.payload[0];
             assert!(generation >= newest, "{generation} after {newest}");
             swaps += u32::from(generation > newest);
             newest = generation;
@@ -103,7 +106,7 @@ async fn a_will_follows_every_end_without_disconnect() {
     drop(
         Raw::log_in_with(
             &bench,
-            Connect::new("btn", "c").will("btn/state", "gone", 2),
+            Connect::new("btn", "c").will("btn/state", "gone", 1),
         )
         .await,
     );
@@ -121,7 +124,7 @@ async fn disconnect_deletes_the_will() {
     // Bytes after DISCONNECT are not looked at.
     raw.send(&publish("btn/hall", 2, b"too late")).await;
     let last = bench.publish().await;
-    assert_eq!(&last.payload[..], b"last");
+    assert_eq!(&last.message.payload[..], b"last");
     raw.expect_close().await;
     bench.closed(CloseReason::Disconnect, 1).await;
     until("the session to end", || {

@@ -108,6 +108,7 @@ impl World {
                 | Effect::Replace(_)
                 | Effect::Mark(_)
                 | Effect::Config(_)
+                | Effect::Mqtt(_)
                 | Effect::Delete { .. } => panic!("a transaction has ended, yet {effect:?}"),
             }
         }
@@ -186,7 +187,7 @@ fn run(rows: &mut BTreeMap<(Stream, u64), Row>, effects: Vec<Effect>) -> Option<
                 assert!(rows.insert(key, row).is_some(), "nothing to replace");
             }
             Effect::Delete { .. } => delete = Some(effect),
-            Effect::Mark(_) | Effect::Config(_) => {}
+            Effect::Mark(_) | Effect::Config(_) | Effect::Mqtt(_) => {}
             Effect::Settle { .. } | Effect::Shedding(_) => panic!("settled before the commit"),
         }
     }

@@ -1,0 +1,80 @@
+//! The box is a broker as clients we did not write expect one, in both versions of MQTT; what they left
+//! behind is there after a kill -9.
+
+use anyhow::{Context, Result};
+use support::device::{Device, devices};
+use support::receiver::Receiver;
+use support::world::{Receivers, World};
+use tokio::process::Command;
+
+async fn world() -> Result<(World, String, Device, Receiver)> {
+    let receiver = Receiver::simulated(&[]).await?;
+    let receivers = Receivers {
+        police: receiver.address,
+        police_backup: None,
+        fire: receiver.address,
+        monitoring: receiver.address,
+    };
+    let world = World::start(1, &receivers).await?;
+    let gateway = world.gateways().remove(0);
+    world.box_is_configured(&gateway).await?;
+    let button = devices(&world.town, 0, "panic_button").remove(0);
+    Ok((world, gateway, button, receiver))
+}
+
+#[tokio::test]
+async fn foreign_clients_of_both_versions_hear_each_other() -> Result<()> {
+    let (world, gateway, button, _receiver) = world().await?;
+    button.talk(world.mqtt(&gateway)?, "talk").await?;
+    let metrics = world.box_metrics(&gateway).await?;
+    // 20 of each client's 30 at QoS 1 or 2 and so on: what matters is that all three were used.
+    let of = |qos: u8| format!("antuo_box_mqtt_publishes_total{{qos=\"{qos}\"}} 26");
+    for qos in [0, 2] {
+        assert!(metrics.contains(&of(qos)), "{metrics}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_and_retained_messages_outlive_a_kill() -> Result<()> {
+    let (mut world, gateway, button, _receiver) = world().await?;
+    button.talk(world.mqtt(&gateway)?, "leave").await?;
+    let running = world.boxes.remove(&gateway).context("a running box")?;
+    running.kill().await?;
+    world.start_box(&gateway).await?;
+    button.talk(world.mqtt(&gateway)?, "return").await
+}
+
+/// `mosquitto_sub` in MQTT 5 hears what `mosquitto_pub` retained in 3.1.1.
+#[tokio::test]
+async fn mosquitto_hears_mosquitto_across_versions() -> Result<()> {
+    let (world, gateway, button, _receiver) = world().await?;
+    let mqtt = world.mqtt(&gateway)?;
+    let topic = format!("{}/kept", button.prefix());
+    let client = |program: &str, version: &str| {
+        let mut command = Command::new(program);
+        command
+            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
+            .args(["-u", &button.username, "-P", &button.secret])
+            .args(["-V", version, "-q", "2", "-t", &topic]);
+        command
+    };
+    let said = client("mosquitto_pub", "311")
+        .args(["-r", "-m", "kept"])
+        .output()
+        .await?;
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    let heard = client("mosquitto_sub", "5")
+        .args(["-C", "1", "-W", "20", "-v"])
+        .output()
+        .await?;
+    assert_eq!(
+        String::from_utf8_lossy(&heard.stdout).trim(),
+        format!("{topic} kept")
+    );
+    Ok(())
+}
