@@ -20,7 +20,7 @@ use super::greeting::{Guest, greet};
 use super::line::{Line, drain, fill};
 use super::listener::{Admitted, House, stopped};
 use super::report::{CloseReason, Refusal, add};
-use super::session::{Seat, WillFate};
+use super::session::{Lost, Seat, WillFate};
 use super::window::Window;
 use super::wire::{Arrival, Broken, Incoming, Protocol};
 use super::{Ack, Origin, Publish, Qos, Settled};
@@ -213,7 +213,7 @@ where
             let line = &mut *self.line;
             tokio::select! {
                 biased;
-                () = self.seat.lost() => return Err(CloseReason::TakenOver),
+                lost = self.seat.lost() => return Err(lost.into()),
                 () = stopped(&mut shutdown), if !self.stopping => self.stopping = true,
                 Ok(()) = self.access.changed() => self.check_credential()?,
                 Some(settled) = self.settled.recv() => self.settle(&settled)?,
@@ -369,15 +369,22 @@ where
 }
 
 fn hand_over(
-    seat: &Seat,
+    seat: &mut Seat,
     room: mpsc::Permit<'_, Publish>,
     waiting: &mut Option<Publish>,
 ) -> Result<(), CloseReason> {
     match waiting.take() {
-        Some(publish) => seat
-            .hand_over(room, publish)
-            .map_err(|_| CloseReason::TakenOver),
+        Some(publish) => Ok(seat.hand_over(room, publish)?),
         None => Ok(()),
+    }
+}
+
+impl From<Lost> for CloseReason {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::TakenOver => Self::TakenOver,
+            Lost::Crowded => Self::Crowded,
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl House {
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let sessions = Sessions::new(
-            limits.connections,
+            &limits,
             access.clone(),
             intake.clone(),
             Arc::clone(&reporter),

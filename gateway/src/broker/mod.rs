@@ -145,6 +145,10 @@ pub const CONNECTIONS: usize = 512;
 pub const UNIDENTIFIED: usize = 256;
 /// Sockets from one address. Beyond: closed at once, [`Refusal::AddressFull`].
 pub const PER_ADDRESS: usize = 256;
+/// Clients logged in under one credential: a device or a bridge has one, and lives it lost without a goodbye
+/// stay for a while. Beyond: the one longest there makes room, [`CloseReason::Crowded`]. So a leaked secret
+/// takes an eighth of the slots at most, and yet never locks its owner out.
+pub const PER_CREDENTIAL: usize = 64;
 /// Bytes of one packet. Beyond: connection closed, [`CloseReason::Oversized`].
 pub const PACKET_BYTES: usize = 256 * 1024;
 /// Bytes of a CONNECT, which comes from anyone. Beyond: closed, [`CloseReason::Oversized`].
@@ -174,6 +178,8 @@ pub struct Limits {
     pub unidentified: usize,
     /// See [`PER_ADDRESS`].
     pub per_address: usize,
+    /// See [`PER_CREDENTIAL`].
+    pub per_credential: usize,
     /// See [`PACKET_BYTES`].
     pub packet_bytes: usize,
     /// See [`CONNECT_BYTES`].
@@ -198,6 +204,7 @@ impl Default for Limits {
             connections: CONNECTIONS,
             unidentified: UNIDENTIFIED,
             per_address: PER_ADDRESS,
+            per_credential: PER_CREDENTIAL,
             packet_bytes: PACKET_BYTES,
             connect_bytes: CONNECT_BYTES,
             pending_publishes: PENDING_PUBLISHES,

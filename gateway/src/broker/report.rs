@@ -76,6 +76,8 @@ pub enum CloseReason {
     KeepAlive,
     /// A newer connection with the same client id (MQTT-3.1.4-2).
     TakenOver,
+    /// The longest there of too many clients of one credential made room for a new one.
+    Crowded,
     /// The credential was changed or withdrawn.
     CredentialChanged,
     /// Input that breaks MQTT 3.1.1.
@@ -100,7 +102,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Disconnect,
         Self::PeerClosed,
         Self::Socket,
@@ -109,6 +111,7 @@ impl CloseReason {
         Self::Evicted,
         Self::KeepAlive,
         Self::TakenOver,
+        Self::Crowded,
         Self::CredentialChanged,
         Self::Protocol,
         Self::Topic,
@@ -133,6 +136,7 @@ impl CloseReason {
             Self::Evicted => "evicted",
             Self::KeepAlive => "keep_alive",
             Self::TakenOver => "taken_over",
+            Self::Crowded => "crowded",
             Self::CredentialChanged => "credential_changed",
             Self::Protocol => "protocol",
             Self::Topic => "topic",

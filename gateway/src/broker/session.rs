@@ -1,12 +1,12 @@
 //! Who is logged in: one table, and the order of hand-over that a takeover must not break.
 //!
-//! Owns which connection a client id belongs to, each client's will, and the connection slots. A publish
+//! Owns which connection a client id belongs to, each client's will, and the connection slots, those of one
+//! credential included. A publish
 //! enters the intake under the table's lock, after the check that its connection still holds the client id:
 //! without that an old connection's publish could follow a new one's (mqtt-server.md section 5.1).
 //! Keeps nothing of a client that is gone, and holds the lock across no wait.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::access::{Access, Credential};
 use super::report::{Reporter, add};
 use super::wire::Will;
-use super::{Ack, Origin, Publish, Qos};
+use super::{Ack, Limits, Origin, Publish, Qos};
 
 /// A client id, unique within its credential.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -37,8 +37,26 @@ struct Session {
     generation: u64,
     reserved: bool,
     will: Option<Will>,
-    /// Dropped with the entry, which tells the connection that it has lost its place.
-    _license: oneshot::Sender<Infallible>,
+    /// Tells the connection that it has lost its place, and to what. None once told.
+    license: Option<oneshot::Sender<Lost>>,
+}
+
+impl Session {
+    fn put_out(&mut self, lost: Lost) {
+        if let Some(license) = self.license.take() {
+            // A connection that has gone in the meantime need not be told.
+            let _ = license.send(lost);
+        }
+    }
+}
+
+/// To what a connection lost its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// A newer connection with its client id.
+    TakenOver,
+    /// A newer client of its credential, of which there were too many.
+    Crowded,
 }
 
 #[derive(Default)]
@@ -61,6 +79,23 @@ impl Table {
         Some(session)
     }
 
+    /// Whom a new client puts out: the one with its client id, or else the one longest there of a credential
+    /// that has its fill.
+    fn replaced(&self, key: &Arc<ClientKey>, most: usize) -> Option<(Arc<ClientKey>, Lost)> {
+        if self.clients.contains_key(key) {
+            return Some((Arc::clone(key), Lost::TakenOver));
+        }
+        let mine = || {
+            let clients = self.clients.iter();
+            clients.filter(|(other, _)| other.username == key.username)
+        };
+        if mine().count() < most.max(1) {
+            return None;
+        }
+        let oldest = mine().min_by_key(|(_, session)| session.generation);
+        oldest.map(|(other, _)| (Arc::clone(other), Lost::Crowded))
+    }
+
     /// Says whether a slot is left for a client, not counting the one it would replace.
     fn has_room(&self, connections: usize, reserved: bool, replaced: Option<&Session>) -> bool {
         let total = self.clients.len() - usize::from(replaced.is_some());
@@ -73,6 +108,7 @@ impl Table {
 pub(super) struct Sessions {
     table: Mutex<Table>,
     connections: usize,
+    per_credential: usize,
     access: watch::Receiver<Arc<Access>>,
     intake: mpsc::Sender<Publish>,
     reporter: Arc<Reporter>,
@@ -98,21 +134,18 @@ pub(super) enum WillFate {
     Withhold,
 }
 
-/// The connection has lost its client id to a newer one.
-#[derive(Debug)]
-pub(super) struct TakenOver;
-
 impl Sessions {
-    /// `connections`: slots in all; a quarter is kept for reserved credentials.
+    /// Of [`Limits::connections`], a quarter is kept for reserved credentials.
     pub(super) fn new(
-        connections: usize,
+        limits: &Limits,
         access: watch::Receiver<Arc<Access>>,
         intake: mpsc::Sender<Publish>,
         reporter: Arc<Reporter>,
     ) -> Self {
         Self {
             table: Mutex::default(),
-            connections,
+            connections: limits.connections,
+            per_credential: limits.per_credential,
             access,
             intake,
             reporter,
@@ -161,15 +194,21 @@ impl Sessions {
         room: &mut Option<mpsc::Permit<'a, Publish>>,
     ) -> Result<Option<Seat>, NoSeat> {
         let mut table = self.lock();
-        let old = table.clients.get(key);
+        let replaced = table.replaced(key, self.per_credential);
+        let old = replaced
+            .as_ref()
+            .and_then(|(key, _)| table.clients.get(key));
         if old.is_some_and(|session| session.will.is_some()) && room.is_none() {
             return Ok(None);
         }
         if !table.has_room(self.connections, reserved, old) {
             return Err(NoSeat::Full);
         }
-        if let Some(old) = table.remove(key) {
-            self.bury(key, old, room.take(), WillFate::Publish);
+        if let Some((key, lost)) = replaced
+            && let Some(mut old) = table.remove(&key)
+        {
+            old.put_out(lost);
+            self.bury(&key, old, room.take(), WillFate::Publish);
         }
         let (license, lost) = oneshot::channel();
         let generation = table.next_generation();
@@ -177,7 +216,7 @@ impl Sessions {
             generation,
             reserved,
             will: will.take(),
-            _license: license,
+            license: Some(license),
         };
         table.insert(Arc::clone(key), session);
         self.reporter.connected(&key.username);
@@ -189,7 +228,7 @@ impl Sessions {
         }))
     }
 
-    /// Ends a session that is out of the table: its will, and the word that it is gone. Called under the
+    /// Ends a session that is out of the table: its will, and supervision's notice. Called under the
     /// lock, so that no publish of a successor comes before.
     fn bury(
         &self,
@@ -253,7 +292,7 @@ pub(super) struct Seat {
     sessions: Arc<Sessions>,
     key: Arc<ClientKey>,
     generation: u64,
-    lost: oneshot::Receiver<Infallible>,
+    lost: oneshot::Receiver<Lost>,
 }
 
 impl Seat {
@@ -262,20 +301,20 @@ impl Seat {
         &self.key.username
     }
 
-    /// Returns once a newer connection has taken the client id. Not to be awaited again after that.
-    pub(super) async fn lost(&mut self) {
-        let _ = (&mut self.lost).await;
+    /// Returns once the place is lost. Not to be awaited again after that.
+    pub(super) async fn lost(&mut self) -> Lost {
+        (&mut self.lost).await.unwrap_or(Lost::TakenOver)
     }
 
-    /// Hands a publish to the intake, unless the client id is lost.
+    /// Hands a publish to the intake, unless the place is lost.
     pub(super) fn hand_over(
-        &self,
+        &mut self,
         room: mpsc::Permit<'_, Publish>,
         publish: Publish,
-    ) -> Result<(), TakenOver> {
+    ) -> Result<(), Lost> {
         let table = self.sessions.lock();
         if !self.is_mine(&table) {
-            return Err(TakenOver);
+            return Err(self.lost.try_recv().unwrap_or(Lost::TakenOver));
         }
         let counters = &self.sessions.reporter.counters;
         match publish.qos {

@@ -18,6 +18,7 @@ fn limits() -> Limits {
 async fn three_hundred_connections_work_at_once() {
     let limits = Limits {
         per_address: 300,
+        per_credential: 300,
         ..limits()
     };
     let mut bench = Bench::start(limits).await;
@@ -68,6 +69,27 @@ async fn a_full_house_answers_so_and_keeps_a_quarter_for_life_safety() {
     doors.pop();
     until("a slot", || count(&bench.counters.sessions) == 3).await;
     Raw::log_in(&bench, "door", "next").await.ping().await;
+}
+
+/// A leaked secret: a flood of log-ins under it takes its share and no more, and its owner still gets in.
+#[tokio::test]
+async fn one_credential_has_only_so_many_clients_and_the_newest_stay() {
+    let bench = Bench::start(limits()).await;
+    let mut button = Raw::log_in(&bench, "btn", "c").await;
+    let mut crowd = Vec::new();
+    for number in 0..PER_CREDENTIAL + 3 {
+        crowd.push(Raw::log_in(&bench, "door", &number.to_string()).await);
+    }
+    bench.closed(CloseReason::Crowded, 3).await;
+    for out in &mut crowd[..3] {
+        out.expect_close().await;
+    }
+    let sessions = count(&bench.counters.sessions);
+    assert_eq!(sessions, PER_CREDENTIAL as u64 + 1);
+    let mut owner = Raw::log_in(&bench, "door", "owner").await;
+    owner.ping().await;
+    crowd[4].ping().await;
+    button.ping().await;
 }
 
 #[tokio::test]

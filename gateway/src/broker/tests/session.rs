@@ -18,13 +18,23 @@ struct Bench {
 }
 
 fn bench(connections: usize, room: usize) -> Bench {
+    bench_of(
+        Limits {
+            connections,
+            ..Limits::default()
+        },
+        room,
+    )
+}
+
+fn bench_of(limits: Limits, room: usize) -> Bench {
     let counters = Arc::new(Counters::default());
     let (notices_to, notices) = mpsc::channel(64);
     let (publishes, intake) = mpsc::channel(room);
     let (access, seen) = watch::channel(Arc::new(town()));
     let reporter = Arc::new(Reporter::new(Arc::clone(&counters), notices_to));
     Bench {
-        sessions: Arc::new(Sessions::new(connections, seen, publishes, reporter)),
+        sessions: Arc::new(Sessions::new(&limits, seen, publishes, reporter)),
         access,
         intake,
         notices,
@@ -79,7 +89,7 @@ async fn after_a_takeover_the_old_connection_hands_over_nothing() {
     let mut bench = bench(8, 8);
     let mut old = open(&bench, "btn", "c", will("gone")).await.unwrap();
     let room = bench.sessions.intake.reserve().await.unwrap();
-    let new = open(&bench, "btn", "c", None).await.unwrap();
+    let mut new = open(&bench, "btn", "c", None).await.unwrap();
     old.lost().await;
     assert!(old.hand_over(room, message("late")).is_err());
     let room = bench.sessions.intake.reserve().await.unwrap();
@@ -98,7 +108,7 @@ async fn one_client_id_under_two_credentials_is_two_clients() {
     let _two = open(&bench, "door", "c", None).await.unwrap();
     tokio::select! {
         biased;
-        () = one.lost() => panic!("taken over by a stranger"),
+        _ = one.lost() => panic!("taken over by a stranger"),
         () = std::future::ready(()) => {}
     }
 }
@@ -113,6 +123,52 @@ async fn clients_without_an_id_never_meet_each_other_or_a_given_id() {
     assert_eq!(bench.counters.sessions.load(Ordering::Relaxed), 4);
     drop(seats);
     assert_eq!(bench.counters.sessions.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_crowded_credential_puts_its_longest_client_out_and_touches_no_other() {
+    let limits = Limits {
+        per_credential: 2,
+        ..Limits::default()
+    };
+    let mut bench = bench_of(limits, 8);
+    let mut door = open(&bench, "door", "1", None).await.unwrap();
+    let mut first = open(&bench, "btn", "1", will("gone")).await.unwrap();
+    let mut second = open(&bench, "btn", "2", None).await.unwrap();
+    // Who comes back under its own id takes its own place.
+    let _again = open(&bench, "btn", "2", None).await.unwrap();
+    assert_eq!(second.lost().await, Lost::TakenOver);
+    let mut third = open(&bench, "btn", "", None).await.unwrap();
+    assert_eq!(payload(&mut bench), "gone");
+    let room = bench.sessions.intake.reserve().await.unwrap();
+    let late = first.hand_over(room, message("late"));
+    assert_eq!(late, Err(Lost::Crowded));
+    for seat in [&mut door, &mut third] {
+        let room = bench.sessions.intake.reserve().await.unwrap();
+        seat.hand_over(room, message("still here")).unwrap();
+    }
+    assert_eq!(bench.counters.sessions.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn the_will_of_who_is_put_out_waits_for_room_like_any_other() {
+    let limits = Limits {
+        per_credential: 1,
+        ..Limits::default()
+    };
+    let mut bench = bench_of(limits, 1);
+    let mut old = open(&bench, "btn", "1", will("gone")).await.unwrap();
+    let room = bench.sessions.intake.reserve().await.unwrap();
+    old.hand_over(room, message("before")).unwrap();
+    let sessions = Arc::clone(&bench.sessions);
+    let town = town();
+    let opening = sessions.open(town.get("btn").unwrap(), "2".to_owned(), None);
+    let all = async { tokio::join!(opening, old.lost(), bench.intake.recv()) };
+    let (new, last, before) = timeout(HANG, all).await.expect("it waits in vain");
+    assert!(new.is_ok());
+    assert_eq!(&before.unwrap().payload[..], b"before");
+    assert_eq!(payload(&mut bench), "gone");
+    assert_eq!(last, Lost::Crowded);
 }
 
 #[tokio::test]
@@ -210,14 +266,14 @@ async fn the_will_of_a_withdrawn_credential_is_not_published() {
 #[tokio::test]
 async fn a_will_that_waits_for_room_still_comes_before_the_successor() {
     let mut bench = bench(8, 1);
-    let seat = open(&bench, "btn", "c", will("gone")).await.unwrap();
+    let mut seat = open(&bench, "btn", "c", will("gone")).await.unwrap();
     let room = bench.sessions.intake.reserve().await.unwrap();
     seat.hand_over(room, message("last words")).unwrap();
     let leaving = tokio::spawn(seat.leave(WillFate::Publish));
     let sessions = Arc::clone(&bench.sessions);
     let coming = tokio::spawn(async move {
         let access = town();
-        let seat = sessions
+        let mut seat = sessions
             .open(access.get("btn").unwrap(), "c".to_owned(), None)
             .await
             .unwrap();
