@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::outbox::{Effect, Input, Outbox, Ticket};
 use super::row::{Stream, Submission};
-use super::{Heads, Standing, WriteError, reader, statements};
+use super::{Heads, Sentry, Standing, WriteError, reader, statements};
 use crate::clock::Received;
 use crate::gauges::Gauges;
 
@@ -46,6 +46,7 @@ pub struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) heads: watch::Sender<Heads>,
     pub(super) standing: Arc<watch::Sender<Standing>>,
+    pub(super) sentry: Sentry,
     pub(super) gauges: Arc<Gauges>,
     pub(super) clock: Clock,
     /// Receipts of a failed transaction, which the cloud will not repeat on this connection.
@@ -57,7 +58,6 @@ pub struct Writer {
 impl Writer {
     /// Runs until every handle is gone and everything taken is written, then closes the file.
     pub async fn run(mut self) {
-        self.publish();
         let mut jobs = Vec::with_capacity(JOBS);
         while self.gather(&mut jobs).await {
             self.transact(&mut jobs).await;
@@ -112,6 +112,8 @@ impl Writer {
             Ok(connection) => self.carry_out(connection, effects, now).await,
             Err(error) => Err(error),
         };
+        // Before anybody hears that it failed, so that whoever asks why gets an answer.
+        let outcome = self.sentry.heed_write(outcome);
         let end = match &outcome {
             Ok(_) => Input::Committed,
             Err(_) => Input::Failed,
@@ -162,6 +164,9 @@ impl Writer {
 
     /// The connection, or after a failure a new one, with the outbox as the file has it.
     async fn ready(&mut self) -> Result<SqliteConnection, WriteError> {
+        if self.sentry.has_reported() {
+            return Err(WriteError::KnownDamaged);
+        }
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
@@ -237,7 +242,7 @@ impl Writer {
     }
 
     /// Tells readers how far they may read, and the gauges how much there is.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         for lane in Lane::ALL {
             let held = self.outbox.held(lane);
             self.gauges.lane(lane).rows.set(held.rows);
