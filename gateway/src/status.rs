@@ -289,3 +289,6 @@ fn line(out: &mut String, name: &str, label: &str, value: impl std::fmt::Display
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{name}{label} {value}");
 }
+
+#[cfg(test)]
+mod tests;
