@@ -1,10 +1,14 @@
 //! Wiring: opens what the box keeps, starts the drivers, and ends them in the order that loses nothing.
+//!
+//! Damage to the store that is met before anything listens is rescued in the same start; damage met later
+//! ends the process with an error, and the next start rescues it.
 
 use std::fs;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambient::{Clock, Entropy, NoEntropy};
 use domain::digest::to_hex;
@@ -14,15 +18,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{self, Access, BindError, Bound, Counters, Memory, Notice, Settings};
-use crate::clock::BoxClock;
+use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Settings};
+use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Ears, Intake, Parts, remembered};
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::status::{self, Shown};
-use crate::store::{self, Opened, Place, ReadError, Store};
+use crate::store::{self, Opened, Place, ReadError, Reader, Store};
 use crate::uplink::lanes::Lanes;
 use crate::uplink::machine::{Speaker, Uplink};
 use crate::uplink::tls::{self, TlsError};
@@ -53,6 +57,9 @@ pub enum RunError {
     /// Another look into the store.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store is damaged. The next start sets it aside and takes over what reads.
+    #[error("the store is damaged, the next start rescues what can be read: {0}")]
+    Damaged(Arc<str>),
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -75,7 +82,6 @@ struct Common {
     entropy: Entropy,
     gauges: Arc<Gauges>,
     identity: Identity,
-    epoch: EpochId,
 }
 
 /// The channels between the drivers.
@@ -83,13 +89,29 @@ struct Channels {
     access: watch::Sender<Arc<Access>>,
     version: watch::Sender<u64>,
     link: watch::Sender<Link>,
-    waiting: watch::Sender<[Option<std::time::Duration>; 3]>,
+    waiting: watch::Sender<[Option<Duration>; 3]>,
     configs: (
         mpsc::Sender<domain::wire::SignedConfig>,
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
 }
+
+impl Channels {
+    fn new() -> Self {
+        Self {
+            access: watch::Sender::new(Arc::new(Access::default())),
+            version: watch::Sender::new(0),
+            link: watch::Sender::new(Link::Connecting),
+            waiting: watch::Sender::new([None; 3]),
+            configs: mpsc::channel(CONFIGS),
+            work: mpsc::channel(WORK),
+        }
+    }
+}
+
+/// Why the store is held to be damaged, once it is.
+type Damage = watch::Receiver<Option<Arc<str>>>;
 
 /// Runs the box until `end` resolves; everything acknowledged is then on disk.
 ///
@@ -107,38 +129,82 @@ pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), R
     let page = TcpListener::bind(config.status)
         .await
         .map_err(failed("status.listen"))?;
-    let opened = open(config, &common).await?;
     let (stop, stopped) = watch::channel(false);
+    let begun = begin(config, &common).await?;
+    let damage = begun.damage.clone();
     write_addresses(&addresses, &bound, &page)?;
-    let running = start(config, common, opened, bound, page, &stopped).await?;
+    let running = start(begun, bound, page, &stopped);
     tracing::info!("listening");
-    end.await;
+    let outcome = tokio::select! {
+        () = end => Ok(()),
+        why = damaged(damage) => Err(RunError::Damaged(why)),
+    };
     tracing::info!("ending");
     stop.send_replace(true);
     for task in running {
         // A task that died has told so itself; the others still end in order.
         let _ = task.await;
     }
-    remove(&addresses)
+    outcome.and(remove(&addresses))
+}
+
+/// Returns once the store is known to be damaged.
+async fn damaged(mut damage: Damage) -> Arc<str> {
+    let found = damage.wait_for(Option::is_some).await;
+    let why = found.ok().and_then(|why| why.clone());
+    match why {
+        Some(why) => why,
+        // Nobody is left who could find damage.
+        None => pending().await,
+    }
 }
 
 fn common(config: &Config) -> Result<Common, RunError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let epoch = EpochId::at(clock.now(), entropy.bytes()?);
     Ok(Common {
         clock: BoxClock::of_this_boot(clock, &entropy, config.clock)?,
         gauges: Arc::default(),
         identity: Identity::read(&config.identity)?,
         entropy,
-        epoch,
     })
 }
 
-async fn open(config: &Config, common: &Common) -> Result<Opened, RunError> {
+/// The box up to the first records of its epoch. Should damage be met on the way, it is rescued now and all
+/// begins again, once: what fails on a file made anew is not the file.
+async fn begin(config: &Config, common: &Common) -> Result<Begun, RunError> {
+    match try_begin(config, common).await {
+        Err(RunError::Damaged(why)) => {
+            tracing::error!(%why, "damage was met at the start; it is rescued now");
+            try_begin(config, common).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn try_begin(config: &Config, common: &Common) -> Result<Begun, RunError> {
+    let epoch = EpochId::at(Clock::system().now(), common.entropy.bytes()?);
+    let opened = open(config, common, epoch).await?;
+    let damage = opened.store.damage();
+    let met = || damage.borrow().clone().map(RunError::Damaged);
+    let mut begun = match wire(config, common, opened, epoch).await {
+        Ok(begun) => begun,
+        Err(error) => return Err(met().unwrap_or(error)),
+    };
+    begun.intake.begin().await;
+    match met() {
+        Some(why) => {
+            begun.end().await;
+            Err(why)
+        }
+        None => Ok(begun),
+    }
+}
+
+async fn open(config: &Config, common: &Common, epoch: EpochId) -> Result<Opened, RunError> {
     let place = Place {
         directory: config.data_dir.clone(),
         limits: config.outbox,
-        epoch: common.epoch,
+        epoch,
         boot: Arc::clone(common.clock.boot()),
     };
     let opened = Store::open(place, Arc::clone(&common.gauges), Clock::system()).await;
@@ -146,155 +212,196 @@ async fn open(config: &Config, common: &Common) -> Result<Opened, RunError> {
 }
 
 /// Starts the drivers; the order of the handles is the order in which they end.
-async fn start(
-    config: &Config,
-    common: Common,
-    opened: Opened,
+fn start(
+    begun: Begun,
     bound: Bound,
     page: TcpListener,
     stopped: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, RunError> {
-    let channels = Channels {
-        access: watch::Sender::new(Arc::new(Access::default())),
-        version: watch::Sender::new(0),
-        link: watch::Sender::new(Link::Connecting),
-        waiting: watch::Sender::new([None; 3]),
-        configs: mpsc::channel(CONFIGS),
-        work: mpsc::channel(WORK),
-    };
-    let counters: Arc<Counters> = Arc::default();
-    let shown = Shown {
-        gateway: common.identity.gateway,
-        gauges: Arc::clone(&common.gauges),
-        broker: Arc::clone(&counters),
-        link: channels.link.subscribe(),
-        standing: opened.store.standing(),
-        version: channels.version.subscribe(),
-        waiting: channels.waiting.subscribe(),
-    };
-    let waiting = status::watch_waiting(
-        opened.reader.another().await?,
-        common.clock.clone(),
-        Arc::clone(&common.gauges),
-        channels.waiting.clone(),
-        stopped.clone(),
-    );
-    let inspecting = inspect(
-        opened.store.clone(),
-        opened.reader.another().await?,
-        common.clock.clone(),
-    );
-    let access = channels.access.subscribe();
-    let Conversations {
+) -> Vec<JoinHandle<()>> {
+    let Begun {
         driver,
-        mut intake,
+        intake,
         ears,
         work,
         memory,
-        writing,
-    } = conversations(config, common, opened, channels).await?;
-    intake.begin().await;
-    let (notices, told) = mpsc::channel(NOTICES);
-    let serving = broker::serve(
-        bound,
         access,
-        work,
-        memory,
-        notices,
-        counters,
-        stopped.clone(),
-    );
-    Ok(vec![
+        shown,
+        waiting,
+        looking,
+        inspecting,
+        clock,
+        writing,
+        damage: _,
+    } = begun;
+    let gauges = Arc::clone(&shown.gauges);
+    let (notices, told) = mpsc::channel(NOTICES);
+    let counters = Arc::clone(&shown.broker);
+    let stop = stopped.clone();
+    let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
+    let watching = status::watch_waiting(looking, clock.clone(), gauges, waiting, stopped.clone());
+    vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
         tokio::spawn(intake.run(ears)),
         tokio::spawn(driver.run(stopped.clone())),
         tokio::spawn(status::serve(page, shown, stopped.clone())),
-        tokio::spawn(waiting),
-        tokio::spawn(inspecting),
+        tokio::spawn(watching),
+        tokio::spawn(inspect(inspecting, clock, stopped.clone())),
         writing,
-    ])
+    ]
 }
 
-/// The drivers that work with the store; the writer ends when the others have.
-struct Conversations {
+/// All that works with the store, wired and not yet at work; the writer alone runs, and ends when the others
+/// have.
+struct Begun {
     driver: Driver,
     intake: Intake,
     ears: Ears,
     work: mpsc::Sender<broker::Work>,
     memory: Memory,
+    access: watch::Receiver<Arc<Access>>,
+    shown: Shown,
+    waiting: watch::Sender<[Option<Duration>; 3]>,
+    looking: Reader,
+    inspecting: (Store, Reader),
+    clock: BoxClock,
     writing: JoinHandle<()>,
+    damage: Damage,
 }
 
-async fn conversations(
+impl Begun {
+    /// Lets go of the file.
+    async fn end(self) {
+        let Self {
+            driver,
+            intake,
+            ears: _,
+            work: _,
+            memory: _,
+            access: _,
+            shown: _,
+            waiting: _,
+            looking,
+            inspecting: (store, inspecting),
+            clock: _,
+            writing,
+            damage: _,
+        } = self;
+        looking.close().await;
+        inspecting.close().await;
+        drop((driver, intake, store));
+        // A writer that died has told so itself.
+        let _ = writing.await;
+    }
+}
+
+async fn wire(
     config: &Config,
-    common: Common,
+    common: &Common,
     opened: Opened,
-    channels: Channels,
-) -> Result<Conversations, RunError> {
-    let writing = tokio::spawn(opened.writer.run());
-    let mut lanes = Lanes::new(common.epoch, Arc::clone(common.clock.boot()));
-    lanes.backlog(opened.backlog);
-    let speaker = Speaker {
-        gateway: common.identity.gateway,
-        epoch: common.epoch,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
+    epoch: EpochId,
+) -> Result<Begun, RunError> {
+    let box_key = BoxKey::read_or_make(&config.data_dir, &common.entropy)?;
+    let peer = Peer {
+        address: config.cloud_address.clone(),
+        server_name: config.server_name.clone(),
+        tls: Arc::new(tls::client(
+            &common.identity,
+            config.clock == Trust::System,
+        )?),
     };
-    let dates_count = config.clock == crate::clock::Trust::System;
-    let (config_in, configs) = channels.configs;
-    let (work_in, work) = channels.work;
+    let sending = opened.reader.another().await?;
+    let looking = opened.reader.another().await?;
+    let inspecting = (opened.store.clone(), opened.reader.another().await?);
+    let damage = opened.store.damage();
+    let channels = Channels::new();
+    let shown = shown(common, &opened.store, &channels);
+    let mut lanes = Lanes::new(epoch, Arc::clone(common.clock.boot()));
+    lanes.backlog(opened.backlog);
     let driver = Driver {
-        peer: Peer {
-            address: config.cloud_address.clone(),
-            server_name: config.server_name.clone(),
-            tls: Arc::new(tls::client(&common.identity, dates_count)?),
-        },
-        uplink: Uplink::new(speaker, lanes),
+        peer,
+        uplink: Uplink::new(speaker(common, epoch), lanes),
         store: opened.store.clone(),
-        reader: opened.reader.another().await?,
+        reader: sending,
         clock: common.clock.clone(),
         entropy: common.entropy.clone(),
-        configs: config_in,
+        configs: channels.configs.0,
         config_version: channels.version.subscribe(),
         link: channels.link,
         gauges: Arc::clone(&common.gauges),
     };
-    let box_key = BoxKey::read_or_make(&config.data_dir, &common.entropy)?;
     let memory = Memory {
         hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
         clock: Clock::system(),
         run: to_hex(&common.entropy.bytes::<6>()?),
     };
     let ears = Ears {
-        work,
-        configs,
+        work: channels.work.1,
+        configs: channels.configs.1,
         standing: opened.store.standing(),
     };
+    let access = channels.access.subscribe();
     let parts = Parts {
         store: opened.store,
         reader: opened.reader,
-        clock: common.clock,
+        clock: common.clock.clone(),
         box_key,
-        entropy: common.entropy,
-        gauges: common.gauges,
+        entropy: common.entropy.clone(),
+        gauges: Arc::clone(&common.gauges),
         gateway: common.identity.gateway,
         config_signing: common.identity.config_signing,
         access: channels.access,
         version: channels.version,
     };
-    let intake = Intake::new(parts, &opened.configs, opened.marks, opened.previous);
-    Ok(Conversations {
+    Ok(Begun {
         driver,
-        intake,
+        intake: Intake::new(parts, &opened.configs, opened.marks, opened.previous),
         ears,
-        work: work_in,
+        work: channels.work.0,
         memory,
-        writing,
+        access,
+        shown,
+        waiting: channels.waiting,
+        looking,
+        inspecting,
+        clock: common.clock.clone(),
+        writing: tokio::spawn(opened.writer.run()),
+        damage,
     })
 }
 
-async fn inspect(store: Store, reader: store::Reader, clock: BoxClock) {
-    if let Err(error) = store::inspect(&store, reader, &clock).await {
+fn speaker(common: &Common, epoch: EpochId) -> Speaker {
+    Speaker {
+        gateway: common.identity.gateway,
+        epoch,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
+    Shown {
+        gateway: common.identity.gateway,
+        gauges: Arc::clone(&common.gauges),
+        broker: Arc::default(),
+        link: channels.link.subscribe(),
+        standing: store.standing(),
+        version: channels.version.subscribe(),
+        waiting: channels.waiting.subscribe(),
+    }
+}
+
+/// Ends early when told to stop: on a large file the look takes minutes.
+async fn inspect(
+    (store, reader): (Store, Reader),
+    clock: BoxClock,
+    mut stop: watch::Receiver<bool>,
+) {
+    let looked = tokio::select! {
+        looked = store::inspect(&store, reader, &clock) => looked,
+        // An error means that whoever could say stop is gone.
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    if let Err(error) = looked {
         tracing::error!(error = %crate::chain(&error), "the store could not be inspected");
     }
 }
@@ -344,3 +451,6 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> RunError {
     let what = what.to_owned();
     move |source| RunError::File { what, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,11 @@ pub async fn watch_waiting(
             if gauges.lane(lane).rows.get() == 0 {
                 continue;
             }
-            match reader.oldest(lane, 0).await {
-                Ok(oldest) => *slot = oldest.map(|(at, boot)| waited(&clock, at, &boot)),
+            match reader.oldest(lane).await {
+                Ok(oldest) => {
+                    let ages = oldest.iter().map(|(at, boot)| waited(&clock, *at, boot));
+                    *slot = ages.max();
+                }
                 Err(error) => {
                     *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
                     unreadable |= lane == Lane::LifeSafety;
@@ -308,3 +311,6 @@ fn line(out: &mut String, name: &str, label: &str, value: impl std::fmt::Display
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{name}{label} {value}");
 }
+
+#[cfg(test)]
+mod tests;

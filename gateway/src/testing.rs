@@ -1,5 +1,6 @@
 //! What tests of several modules need: a directory of their own, clocks, entries.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -70,6 +71,47 @@ pub fn entry(lane: Lane, n: u64) -> Entry {
         body: RawValue::from_string(format!("{n}")).unwrap(),
         of_the_box: false,
     }
+}
+
+/// An entry that can be found in the file again, about 15 to a page.
+pub fn padded(lane: Lane, n: u64) -> Entry {
+    let body = format!("\"{} {:200}\"", words(lane, n), "");
+    Entry {
+        body: RawValue::from_string(body).unwrap(),
+        ..entry(lane, n)
+    }
+}
+
+/// The words of a [`padded`] entry.
+pub fn words(lane: Lane, n: u64) -> String {
+    format!("{lane} no. {n:06}.")
+}
+
+const PAGE: usize = 4096;
+
+/// The pages of a file that hold the text; tables that were not vacuumed may hold stale copies.
+pub fn pages_with(file: &Path, text: &str) -> Vec<usize> {
+    let bytes = std::fs::read(file).unwrap();
+    let holds = |page: &[u8]| page.windows(text.len()).any(|part| part == text.as_bytes());
+    let pages = bytes.chunks(PAGE).enumerate();
+    pages
+        .filter(|(_, page)| holds(page))
+        .map(|(n, _)| n)
+        .collect()
+}
+
+/// One page of a file, from 0.
+pub fn page_of(file: &Path, page: usize) -> Vec<u8> {
+    let bytes = std::fs::read(file).unwrap();
+    bytes.chunks(PAGE).nth(page).unwrap().to_vec()
+}
+
+/// Writes over a page of a file, as a dying disk does, whoever has it open.
+pub fn wreck(file: &Path, page: usize) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.write_all_at(&[0xAA; PAGE], (page * PAGE) as u64)
+        .unwrap();
+    file.sync_all().unwrap();
 }
 
 pub fn submission(entries: Vec<Entry>) -> Submission {

@@ -7,11 +7,11 @@ mod stopwatch;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use support::device::{Device, devices};
 use support::program::Program;
 use support::receiver::Receiver;
-use support::world::{Receivers, World};
+use support::world::{Receivers, World, each};
 use support::{built, wait_for};
 
 use crate::mqtt::Client;
@@ -137,13 +137,16 @@ async fn wait_briefly(done: impl Fn() -> bool) -> Result<()> {
 }
 
 async fn resident(world: &World, gateway: &str) -> Result<()> {
-    let button = first(world, "panic_button")?;
+    // Spread, because the box lets only so many clients of one log-in in.
+    let logins: Vec<_> = each(&world.town["centres"][0]["mqtt_credentials"]).collect();
     let mqtt = world.mqtt(gateway)?;
     let mut clients = Vec::with_capacity(DEVICES);
-    for n in 0..DEVICES {
-        let id = format!("d{n}");
-        clients.push(Client::log_in_as(mqtt, &button.username, &button.secret, &id).await?);
+    for (n, login) in logins.iter().cycle().take(DEVICES).enumerate() {
+        let text = |key: &str| login[key].as_str().context("a log-in of the town");
+        let (username, secret) = (text("username")?, text("secret")?);
+        clients.push(Client::log_in_as(mqtt, username, secret, &format!("d{n}")).await?);
     }
+    ensure!(clients.len() == DEVICES, "the town has no log-ins");
     let pid = world.boxes.get(gateway).and_then(Program::pid);
     let pid = pid.context("the box runs")?;
     row(

@@ -2,41 +2,25 @@
 //!
 //! Runs on a reading connection, so that listeners need not wait for it.
 
-use std::fs::File;
-
-use super::{ReadError, Reader, Store, rescue};
+use super::{ReadError, Reader, Store};
 use crate::clock::BoxClock;
 
 /// Holes closed in one transaction. Beyond: the rest in the next one.
 const HOLES: usize = 500;
 
-/// Closes the holes of old epochs with `damaged` tombstones (D4), then has SQLite check the whole file. A
-/// file found damaged goes on being used, is shown, and is set aside at the next start.
+/// Closes the holes of old epochs with `damaged` tombstones (D4), then has SQLite check the whole file. Damage
+/// is reported as any reader reports it.
 ///
 /// # Errors
 /// See [`ReadError`]; what could not be looked at is tried again at the next start.
 pub async fn inspect(store: &Store, mut reader: Reader, clock: &BoxClock) -> Result<(), ReadError> {
-    let sound = match look(store, &mut reader, clock).await {
-        Err(ReadError::Database(error)) if rescue::says_damage(&error) => false,
-        Err(ReadError::Nonsense(_)) => false,
-        other => other?,
+    let closed = close_holes(store, &mut reader, clock).await;
+    let checked = match closed {
+        Ok(()) => reader.check().await,
+        Err(error) => Err(error),
     };
-    if !sound {
-        tracing::error!("the store is damaged; it will be set aside at the next start");
-        if let Err(error) = File::create(rescue::marker(&store.path)) {
-            tracing::error!(%error, "the damage could not be noted for the next start");
-        }
-        store
-            .standing
-            .send_modify(|standing| standing.damaged = true);
-    }
     reader.close().await;
-    Ok(())
-}
-
-async fn look(store: &Store, reader: &mut Reader, clock: &BoxClock) -> Result<bool, ReadError> {
-    close_holes(store, reader, clock).await?;
-    reader.is_sound().await
+    checked
 }
 
 async fn close_holes(

@@ -9,9 +9,11 @@ mod reader;
 mod rescue;
 pub mod row;
 mod schema;
+mod sentry;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +27,7 @@ use domain::id::EpochId;
 use domain::kind::Lane;
 use domain::wire::Receipt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Received;
@@ -38,6 +40,7 @@ use writer::Job;
 pub use inspect::inspect;
 pub use reader::{Held, ReadError, Reader, StreamHead};
 pub use schema::SchemaFault;
+pub use sentry::Sentry;
 pub use writer::Writer;
 
 /// Name of the file in the data directory.
@@ -63,7 +66,7 @@ pub struct Standing {
     pub shedding: bool,
     /// The last transaction failed.
     pub failing: bool,
-    /// The file is damaged: found so at start and set aside, or found so since.
+    /// The file was found damaged at this start, or in the run before it, and was set aside.
     pub damaged: bool,
 }
 
@@ -105,6 +108,22 @@ pub enum WriteError {
     /// A value has no JSON form.
     #[error("a value has no JSON form")]
     Json(#[from] serde_json::Error),
+    /// What is committed into a file known to be damaged may not be there after the rescue.
+    #[error("the store is known to be damaged")]
+    KnownDamaged,
+}
+
+impl WriteError {
+    /// Whether it says that the file, not the machine, is at fault.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(source) => rescue::says_damage(source),
+            Self::Read(source) => source.is_damage(),
+            Self::Json(_) => false,
+            Self::KnownDamaged => true,
+        }
+    }
 }
 
 /// A submission is not on disk. Nothing of it is, and it may be tried again.
@@ -152,6 +171,7 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     heads: watch::Receiver<Heads>,
     standing: Arc<watch::Sender<Standing>>,
+    sentry: Sentry,
     path: PathBuf,
     epoch: EpochId,
 }
@@ -168,15 +188,9 @@ impl Store {
         clock: Clock,
     ) -> Result<Opened, OpenError> {
         let path = place.directory.join(FILE);
-        let (found, rescued) = rescue::open_or_rescue(&path, &clock).await?;
-        let mut connection = found.connection;
-        let mut tx = connection
-            .begin_with("begin immediate")
-            .await
-            .map_err(WriteError::from)?;
-        statements::begin_epoch(&mut tx, place.epoch, &place.boot).await?;
-        tx.commit().await.map_err(WriteError::from)?;
+        let (found, rescued) = rescue::open_or_rescue(&path, &place, &clock).await?;
         File::open(&place.directory)?.sync_all()?;
+        let sentry = Sentry::new(&path);
 
         let (jobs, taken) = mpsc::channel(QUEUE);
         let standing = Standing {
@@ -187,11 +201,12 @@ impl Store {
         let (heads_out, heads) = watch::channel(Heads::default());
         let mut writer = Writer {
             path: path.clone(),
-            connection: Some(connection),
+            connection: Some(found.connection),
             outbox: Outbox::new(place.epoch, place.limits, reader::by_stream(&found.streams)),
             jobs: taken,
             heads: heads_out,
             standing: Arc::clone(&standing),
+            sentry: sentry.clone(),
             gauges,
             clock,
             unsaved: BTreeMap::new(),
@@ -207,13 +222,14 @@ impl Store {
             jobs,
             heads,
             standing,
+            sentry: sentry.clone(),
             path: path.clone(),
             epoch: place.epoch,
         };
         Ok(Opened {
             store,
             writer,
-            reader: Reader::open(&path).await?,
+            reader: Reader::open(&path, sentry).await?,
             previous,
             backlog,
             configs: found.configs,
@@ -247,6 +263,13 @@ impl Store {
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// Why the file is held to be damaged; none while it is not. From then on nothing is committed, and the
+    /// process must end: the next start rescues the file.
+    #[must_use]
+    pub fn damage(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.sentry.found()
     }
 
     /// The file.

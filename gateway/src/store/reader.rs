@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::row::{Ledger, SealedConfig, SealedRow, Stream};
 use super::schema::{from_sql, lane_number, lane_of, to_sql};
+use super::{Sentry, rescue, waiting};
 use crate::clock::Received;
 use crate::site::{Mark, SEEN_MAX};
 
@@ -57,13 +58,28 @@ pub enum ReadError {
     /// A row names a lane or an id that cannot be.
     #[error("the store holds a value that cannot be: {0}")]
     Nonsense(&'static str),
+    /// SQLite looked through the file and found it damaged.
+    #[error("the store is damaged: {0}")]
+    Unsound(String),
 }
 
-/// A read-only connection.
+impl ReadError {
+    /// Whether it says that the file, not the machine, is at fault.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(source) => rescue::says_damage(source),
+            Self::Nonsense(_) | Self::Unsound(_) => true,
+        }
+    }
+}
+
+/// A read-only connection. What it meets of damage it reports to its sentry.
 #[derive(Debug)]
 pub struct Reader {
     connection: SqliteConnection,
     path: PathBuf,
+    sentry: Sentry,
 }
 
 impl Reader {
@@ -71,10 +87,11 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub async fn open(path: &Path) -> Result<Self, ReadError> {
+    pub async fn open(path: &Path, sentry: Sentry) -> Result<Self, ReadError> {
         Ok(Self {
-            connection: connect(path).await?,
+            connection: sentry.heed_read(connect(path).await)?,
             path: path.to_owned(),
+            sentry,
         })
     }
 
@@ -83,7 +100,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be opened.
     pub async fn another(&self) -> Result<Self, ReadError> {
-        Self::open(&self.path).await
+        Self::open(&self.path, self.sentry.clone()).await
     }
 
     /// Rows of a stream after `after` up to `through`, in order: at most `rows`, and no more than `bytes` of
@@ -99,22 +116,10 @@ impl Reader {
         rows: usize,
         bytes: usize,
     ) -> Result<Vec<Held>, ReadError> {
-        let found = sqlx::query(
-            "select seq, to_seq, up_us, wall_us, trusted, body from record
-             where lane = ? and epoch = (select ordinal from epoch where id = ?) and seq > ? and seq <= ?
-             order by seq limit ?",
-        )
-        .bind(lane_number(stream.lane))
-        .bind(stream.epoch.0)
-        .bind(to_sql(after))
-        .bind(to_sql(through))
-        .bind(to_sql(rows as u64))
-        .fetch_all(&mut self.connection)
-        .await?;
-        let mut page: Vec<Held> = Vec::with_capacity(found.len());
+        let found = rows_of(&mut self.connection, stream, after, through, rows).await;
+        let mut page: Vec<Held> = Vec::new();
         let mut used = 0;
-        for row in &found {
-            let held = read_held(row)?;
+        for held in self.sentry.heed_read(found)? {
             used += held.body.get().len();
             if used > bytes && !page.is_empty() {
                 break;
@@ -129,31 +134,19 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn streams(&mut self) -> Result<Vec<StreamHead>, ReadError> {
-        let mut heads = all_streams(&mut self.connection).await?;
+        let found = all_streams(&mut self.connection).await;
+        let mut heads = self.sentry.heed_read(found)?;
         heads.retain(|head| !head.ledger.is_drained());
         Ok(heads)
     }
 
-    /// The oldest row of a lane after number `after` of its epoch, with the boot it was received in.
+    /// When the oldest rows of a lane were received, one an epoch, each with the boot it was received in.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn oldest(
-        &mut self,
-        lane: Lane,
-        after: u64,
-    ) -> Result<Option<(Received, String)>, ReadError> {
-        let found = sqlx::query(
-            "select r.up_us, r.wall_us, r.trusted, e.boot from record r
-             join epoch e on e.ordinal = r.epoch
-             where r.lane = ? and r.seq > ? order by r.epoch, r.seq limit 1",
-        )
-        .bind(lane_number(lane))
-        .bind(to_sql(after))
-        .fetch_optional(&mut self.connection)
-        .await?;
-        let read = |row: SqliteRow| Ok((read_received(&row)?, row.try_get("boot")?));
-        found.map(read).transpose()
+    pub async fn oldest(&mut self, lane: Lane) -> Result<Vec<(Received, String)>, ReadError> {
+        let found = waiting::oldest(&mut self.connection, lane).await;
+        self.sentry.heed_read(found)
     }
 
     /// The durable state of the site, with the vendor ids seen since `since`.
@@ -161,7 +154,8 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn marks(&mut self, since: Timestamp) -> Result<Vec<Mark>, ReadError> {
-        all_marks(&mut self.connection, since).await
+        let found = all_marks(&mut self.connection, since).await;
+        self.sentry.heed_read(found)
     }
 
     /// Numbers of old epochs that are neither held nor receipted: the holes only this box can close (D4).
@@ -169,50 +163,17 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn holes(&mut self, present: EpochId) -> Result<Vec<(Stream, u64, u64)>, ReadError> {
-        let mut tx = self.connection.begin().await?;
-        let found = sqlx::query(
-            "select s.lane, e.id, s.last_seq, s.through_seq, s.ranges, h.seq, h.before
-             from stream s join epoch e on e.ordinal = s.epoch
-             join (select lane, epoch, seq, before from (
-                     select lane, epoch, seq,
-                       lag(to_seq, 1, 0) over (partition by lane, epoch order by seq) as before
-                     from record)
-                   where seq > before + 1
-                   union all
-                   select lane, epoch, last_seq + 1, coalesce((
-                     select to_seq from record r where r.lane = t.lane and r.epoch = t.epoch
-                     order by seq desc limit 1), 0)
-                   from stream t) h on h.lane = s.lane and h.epoch = s.epoch
-             where e.id <> ? and h.seq > h.before + 1 order by s.epoch, s.lane, h.seq",
-        )
-        .bind(present.0)
-        .fetch_all(&mut *tx)
-        .await?;
-        tx.rollback().await?;
-        let mut holes = Vec::new();
-        for row in &found {
-            let (stream, through, ranges) = (
-                read_key(row)?,
-                from_sql(row.try_get("through_seq")?),
-                read_ranges(row)?,
-            );
-            let before = from_sql(row.try_get("before")?);
-            let seq = from_sql(row.try_get("seq")?);
-            let missing = without(before.max(through) + 1, seq - 1, &ranges);
-            holes.extend(missing.into_iter().map(|(from, to)| (stream, from, to)));
-        }
-        Ok(holes)
+        let found = all_holes(&mut self.connection, present).await;
+        self.sentry.heed_read(found)
     }
 
-    /// Whether SQLite finds the file sound (`PRAGMA quick_check`). Reads all of it.
+    /// Has SQLite look through the whole file (`PRAGMA quick_check`).
     ///
     /// # Errors
-    /// See [`ReadError`].
-    pub async fn is_sound(&mut self) -> Result<bool, ReadError> {
-        let verdict: String = sqlx::query_scalar("pragma quick_check(1)")
-            .fetch_one(&mut self.connection)
-            .await?;
-        Ok(verdict == "ok")
+    /// See [`ReadError`]; [`ReadError::Unsound`] when it finds damage.
+    pub async fn check(&mut self) -> Result<(), ReadError> {
+        let checked = quick_check(&mut self.connection).await;
+        self.sentry.heed_read(checked)
     }
 
     /// Ends the connection in good order.
@@ -220,6 +181,78 @@ impl Reader {
         // A reader that cannot close has nothing to lose.
         let _ = self.connection.close().await;
     }
+}
+
+async fn rows_of(
+    connection: &mut SqliteConnection,
+    stream: Stream,
+    after: u64,
+    through: u64,
+    rows: usize,
+) -> Result<Vec<Held>, ReadError> {
+    let found = sqlx::query(
+        "select seq, to_seq, up_us, wall_us, trusted, body from record
+         where lane = ? and epoch = (select ordinal from epoch where id = ?) and seq > ? and seq <= ?
+         order by seq limit ?",
+    )
+    .bind(lane_number(stream.lane))
+    .bind(stream.epoch.0)
+    .bind(to_sql(after))
+    .bind(to_sql(through))
+    .bind(to_sql(rows as u64))
+    .fetch_all(connection)
+    .await?;
+    found.iter().map(read_held).collect()
+}
+
+async fn quick_check(connection: &mut SqliteConnection) -> Result<(), ReadError> {
+    let verdict: String = sqlx::query_scalar("pragma quick_check(1)")
+        .fetch_one(connection)
+        .await?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(ReadError::Unsound(verdict))
+    }
+}
+
+async fn all_holes(
+    connection: &mut SqliteConnection,
+    present: EpochId,
+) -> Result<Vec<(Stream, u64, u64)>, ReadError> {
+    let mut tx = connection.begin().await?;
+    let found = sqlx::query(
+        "select s.lane, e.id, s.last_seq, s.through_seq, s.ranges, h.seq, h.before
+         from stream s join epoch e on e.ordinal = s.epoch
+         join (select lane, epoch, seq, before from (
+                 select lane, epoch, seq,
+                   lag(to_seq, 1, 0) over (partition by lane, epoch order by seq) as before
+                 from record)
+               where seq > before + 1
+               union all
+               select lane, epoch, last_seq + 1, coalesce((
+                 select to_seq from record r where r.lane = t.lane and r.epoch = t.epoch
+                 order by seq desc limit 1), 0)
+               from stream t) h on h.lane = s.lane and h.epoch = s.epoch
+         where e.id <> ? and h.seq > h.before + 1 order by s.epoch, s.lane, h.seq",
+    )
+    .bind(present.0)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.rollback().await?;
+    let mut holes = Vec::new();
+    for row in &found {
+        let (stream, through, ranges) = (
+            read_key(row)?,
+            from_sql(row.try_get("through_seq")?),
+            read_ranges(row)?,
+        );
+        let before = from_sql(row.try_get("before")?);
+        let seq = from_sql(row.try_get("seq")?);
+        let missing = without(before.max(through) + 1, seq - 1, &ranges);
+        holes.extend(missing.into_iter().map(|(from, to)| (stream, from, to)));
+    }
+    Ok(holes)
 }
 
 /// Every stream in the file, in the order of the epochs.
@@ -385,7 +418,7 @@ fn read_received(row: &SqliteRow) -> Result<Received, ReadError> {
     })
 }
 
-fn read_held(row: &SqliteRow) -> Result<Held, ReadError> {
+pub(super) fn read_held(row: &SqliteRow) -> Result<Held, ReadError> {
     let bytes: Vec<u8> = row.try_get("body")?;
     Ok(Held {
         seq: from_sql(row.try_get("seq")?),

@@ -10,19 +10,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ambient::Clock;
+use domain::kind::Lane;
 use domain::time::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 
 use super::reader::{self, ReadError, StreamHead};
 use super::row::{SealedConfig, SealedRow};
-use super::schema::{self, SchemaFault};
-use super::{OpenError, connect};
+use super::schema::{self, SchemaFault, lane_number};
+use super::{OpenError, Place, connect, statements};
 use crate::site::{Mark, UNIQUE_FOR};
 
 /// Time spent on taking rows over, the most urgent lane first. Beyond: the rest is left in the file set
 /// aside and counted as damaged, so that the box does not stand deaf for minutes.
 const SALVAGE: Duration = Duration::from_secs(10);
-/// Rows taken over at once; a tenth of it, then a hundredth, next to a damaged page.
+/// Rows taken over at once; next to a damaged page ever fewer, down to one.
 const CHUNK: i64 = 500;
 
 /// A file that could be read.
@@ -35,13 +36,17 @@ pub(super) struct Found {
     pub(super) mqtt: Vec<SealedRow>,
 }
 
-/// Opens the file; a damaged one is replaced first. Says whether that happened.
-pub(super) async fn open_or_rescue(path: &Path, clock: &Clock) -> Result<(Found, bool), OpenError> {
+/// Opens the file and begins the epoch; a damaged file is replaced first. Says whether that happened.
+pub(super) async fn open_or_rescue(
+    path: &Path,
+    place: &Place,
+    clock: &Clock,
+) -> Result<(Found, bool), OpenError> {
     if beside(path, ".ready").exists() {
         swap(path, clock.now())?;
     }
     if !marker(path).exists() {
-        match open(path, clock.now()).await {
+        match open(path, place, clock.now()).await {
             Ok(found) => return Ok((found, false)),
             Err(error) if is_damage(&error) => {
                 tracing::error!(error = %crate::chain(&error), "the store is damaged");
@@ -50,7 +55,7 @@ pub(super) async fn open_or_rescue(path: &Path, clock: &Clock) -> Result<(Found,
         }
     }
     rebuild(path, clock).await?;
-    Ok((open(path, clock.now()).await?, true))
+    Ok((open(path, place, clock.now()).await?, true))
 }
 
 /// The file that says the store was found damaged while in use.
@@ -58,18 +63,47 @@ pub(super) fn marker(path: &Path) -> PathBuf {
     beside(path, ".unsound")
 }
 
-/// Opens the file and reads everything a start needs, so that damage there is met now. The bulk of the rows
-/// is checked later, beside the work.
-async fn open(path: &Path, now: Timestamp) -> Result<Found, OpenError> {
+/// Opens the file, reads everything a start needs and begins the epoch, so that damage there is met now. The
+/// bulk of the rows is checked later, beside the work.
+async fn open(path: &Path, place: &Place, now: Timestamp) -> Result<Found, OpenError> {
     let mut connection = connect(path).await.map_err(ReadError::from)?;
-    schema::bring_up(&mut connection).await?;
-    let streams = reader::all_streams(&mut connection).await?;
-    reader::last_rows(&mut connection).await?;
-    let configs = reader::all_configs(&mut connection).await?;
-    let marks = reader::all_marks(&mut connection, now.before(UNIQUE_FOR)).await?;
-    let mqtt = reader::all_mqtt(&mut connection).await?;
-    Ok(Found {
-        connection,
+    match read_and_begin(&mut connection, place, now).await {
+        Ok(read) => Ok(Found {
+            connection,
+            streams: read.streams,
+            configs: read.configs,
+            marks: read.marks,
+            mqtt: read.mqtt,
+        }),
+        Err(error) => {
+            // Closed before the file is moved: SQLite tidies up by name. It need not succeed on a broken one.
+            let _ = connection.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// What a start needs of the file.
+struct Read {
+    streams: Vec<StreamHead>,
+    configs: Vec<SealedConfig>,
+    marks: Vec<Mark>,
+    mqtt: Vec<SealedRow>,
+}
+
+async fn read_and_begin(
+    connection: &mut SqliteConnection,
+    place: &Place,
+    now: Timestamp,
+) -> Result<Read, OpenError> {
+    schema::bring_up(connection).await?;
+    let streams = reader::all_streams(connection).await?;
+    reader::last_rows(connection).await?;
+    let configs = reader::all_configs(connection).await?;
+    let marks = reader::all_marks(connection, now.before(UNIQUE_FOR)).await?;
+    let mqtt = reader::all_mqtt(connection).await?;
+    statements::begin_epoch(connection, place.epoch, &place.boot).await?;
+    Ok(Read {
         streams,
         configs,
         marks,
@@ -81,21 +115,22 @@ async fn open(path: &Path, now: Timestamp) -> Result<Found, OpenError> {
 fn is_damage(error: &OpenError) -> bool {
     match error {
         OpenError::Schema(SchemaFault::Newer { .. }) | OpenError::Directory(_) => false,
-        OpenError::Schema(SchemaFault::Database(source))
-        | OpenError::Read(ReadError::Database(source)) => says_damage(source),
-        OpenError::Read(ReadError::Nonsense(_)) => true,
-        OpenError::Write(_) => false,
+        OpenError::Schema(SchemaFault::Database(source)) => says_damage(source),
+        OpenError::Read(error) => error.is_damage(),
+        OpenError::Write(error) => error.is_damage(),
     }
 }
 
 /// SQLITE_CORRUPT, SQLITE_NOTADB, or SQLITE_ERROR: our SQL does not change, so a table or column that is
-/// missing means damage too (sqlite.org/rescode.html).
+/// missing means damage too (sqlite.org/rescode.html). A statement that asks too much is the asker's fault.
 pub(super) fn says_damage(error: &sqlx::Error) -> bool {
     const DAMAGE: [i32; 3] = [1, 11, 26];
-    let code = error.as_database_error().and_then(|e| e.code());
-    let code = code.and_then(|code| code.parse::<i32>().ok());
-    let undecodable = matches!(error, sqlx::Error::ColumnDecode { .. });
-    undecodable || code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
+    let Some(refusal) = error.as_database_error() else {
+        return matches!(error, sqlx::Error::ColumnDecode { .. });
+    };
+    let code = refusal.code().and_then(|code| code.parse::<i32>().ok());
+    let damaged = code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)));
+    damaged && !refusal.message().starts_with("too many ")
 }
 
 async fn rebuild(path: &Path, clock: &Clock) -> Result<(), OpenError> {
@@ -146,7 +181,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Copies what reads. The first table that does not read at all ends it: nothing after it could be placed.
+/// Copies what reads. Without the epochs there is no more to copy: no row could be placed.
 async fn salvage(
     into: &mut SqliteConnection,
     from: &Path,
@@ -167,26 +202,38 @@ async fn salvage(
 }
 
 async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx::Error> {
+    // Columns named and no index used: `select *` copies indexes page by page and fails with any of them.
     for whole in [
-        "insert or ignore into main.config select * from damaged.config",
-        "insert or ignore into main.mark select * from damaged.mark",
-        "insert or ignore into main.seen select * from damaged.seen",
-        "insert or ignore into main.mqtt select * from damaged.mqtt",
+        "insert or ignore into main.config (version, sealed)
+         select version, sealed from damaged.config not indexed",
+        "insert or ignore into main.mark (key, body)
+         select key, body from damaged.mark not indexed",
+        "insert or ignore into main.seen (vendor, at)
+         select vendor, at from damaged.seen not indexed",
+        "insert or ignore into main.mqtt (key, sealed)
+         select key, sealed from damaged.mqtt not indexed",
     ] {
         if let Err(error) = sqlx::query(whole).execute(&mut *into).await {
             tracing::error!(%error, "a table of the damaged store could not be taken over");
         }
     }
-    sqlx::query("insert into main.epoch select * from damaged.epoch")
-        .execute(&mut *into)
+    copy_epochs(into).await?;
+    let counted = sqlx::query(
+        "insert into main.stream (lane, epoch, last_seq, through_seq, ranges, rows, bytes)
+         select lane, epoch, last_seq, through_seq, ranges, rows, bytes from damaged.stream",
+    )
+    .execute(&mut *into)
+    .await;
+    if let Err(error) = counted {
+        tracing::error!(%error, "the counters of the damaged store are made anew from its rows");
+    }
+    let epochs: Vec<i64> = sqlx::query_scalar("select ordinal from main.epoch order by ordinal")
+        .fetch_all(&mut *into)
         .await?;
-    sqlx::query("insert into main.stream select * from damaged.stream")
-        .execute(&mut *into)
-        .await?;
-    let streams: Vec<(i64, i64)> =
-        sqlx::query_as("select lane, epoch from main.stream order by lane, epoch")
-            .fetch_all(&mut *into)
-            .await?;
+    let mut streams = Vec::with_capacity(Lane::ALL.len() * epochs.len());
+    for lane in Lane::ALL {
+        streams.extend(epochs.iter().map(|epoch| (lane_number(lane), *epoch)));
+    }
     let until = clock.monotonic() + SALVAGE;
     let mut rows = 0;
     for stream in streams {
@@ -194,6 +241,13 @@ async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx:
             rows += copy_rows(into, stream, direction, clock, until).await?;
         }
     }
+    // Counters that did not read: from nothing receipted, so that what is missing shows as a hole.
+    sqlx::query(
+        "insert or ignore into main.stream (lane, epoch, last_seq)
+         select lane, epoch, max(to_seq) from main.record group by lane, epoch",
+    )
+    .execute(&mut *into)
+    .await?;
     sqlx::query(
         "update main.stream set
            rows = (select count(*) from main.record r where r.lane = stream.lane and r.epoch = stream.epoch),
@@ -204,6 +258,23 @@ async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx:
     .execute(into)
     .await?;
     Ok(rows)
+}
+
+/// The epochs, without which no row has a place: from their table, or else from its index, which knows all but
+/// the boot. Ages of rows of an unknown boot are lower bounds.
+async fn copy_epochs(into: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let from_table = "insert into main.epoch (ordinal, id, boot)
+                      select ordinal, id, boot from damaged.epoch not indexed";
+    let from_index = "insert into main.epoch (ordinal, id, boot)
+                      select ordinal, id, '' from damaged.epoch order by id";
+    match sqlx::query(from_table).execute(&mut *into).await {
+        Err(error) if says_damage(&error) => {
+            tracing::error!(%error, "the epochs of the damaged store are taken from their index");
+            sqlx::query(from_index).execute(into).await?;
+            Ok(())
+        }
+        outcome => outcome.map(|_| ()),
+    }
 }
 
 /// How rows of one stream are walked: from the first number up, then from the last one down, each until the
@@ -251,7 +322,7 @@ async fn copy_rows(
     until: Duration,
 ) -> Result<usize, sqlx::Error> {
     let (mut at, mut chunk, mut total) = (direction.start(), CHUNK, 0);
-    while chunk > 0 && clock.monotonic() < until {
+    while clock.monotonic() < until {
         let copied = sqlx::query_scalar(direction.sql())
             .bind(lane)
             .bind(epoch)
@@ -267,7 +338,8 @@ async fn copy_rows(
                 at = furthest;
                 total += seqs.len();
             }
-            Err(error) if says_damage(&error) => chunk /= 10,
+            Err(error) if says_damage(&error) && chunk == 1 => break,
+            Err(error) if says_damage(&error) => chunk = (chunk / 10).max(1),
             Err(error) => return Err(error),
         }
     }

@@ -9,7 +9,7 @@ use domain::kind::Lane;
 use domain::time::Timestamp;
 use domain::wire::write_tombstone;
 use sqlx::query_builder::Separated;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::WriteError;
 use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, SealedRow, Stream};
@@ -268,9 +268,19 @@ pub async fn save(
     Ok(())
 }
 
-/// Begins an epoch: its row, its three streams, and an end to old epochs with nothing left in them but the
-/// one before, which the new one names.
+/// Begins an epoch, in a transaction of its own: its row, its three streams, and an end to old epochs with
+/// nothing left in them but the one before, which the new one names.
 pub async fn begin_epoch(
+    connection: &mut SqliteConnection,
+    epoch: EpochId,
+    boot: &str,
+) -> Result<(), WriteError> {
+    let mut tx = connection.begin_with("begin immediate").await?;
+    write_epoch(&mut tx, epoch, boot).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn write_epoch(
     connection: &mut SqliteConnection,
     epoch: EpochId,
     boot: &str,

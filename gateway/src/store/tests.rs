@@ -1,13 +1,14 @@
 //! The store on a real file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs;
-use std::io::{Seek, SeekFrom, Write};
+mod damage;
+mod waiting;
 
 use super::*;
 use crate::testing::{Running, Scratch, box_clock, entry, epoch, sql, submission};
 use domain::time::Timestamp;
 use domain::wire::{Cause, Says, read_body};
+use sqlx::Connection as _;
 
 fn stream(lane: Lane, n: i64) -> Stream {
     Stream {
@@ -216,117 +217,6 @@ async fn two_configs_are_kept() {
     let versions: Vec<_> = again.opened.configs.iter().map(|c| c.version).collect();
     assert_eq!(versions, [7, 4]);
     again.stop().await;
-}
-
-#[tokio::test]
-async fn damage_found_beside_the_work_is_salvaged_at_the_next_start_and_its_holes_are_named() {
-    let scratch = Scratch::new();
-    let path = scratch.path().join(FILE);
-    let first = Running::start(&scratch, 1).await;
-    for chunk in 0..20 {
-        let rows = (1..=100).map(|n| entry(Lane::Telemetry, chunk * 100 + n));
-        first
-            .opened
-            .store
-            .commit(submission(rows.collect()))
-            .await
-            .unwrap();
-    }
-    let press = submission(vec![entry(Lane::LifeSafety, 1)]);
-    first.opened.store.commit(press).await.unwrap();
-    first.stop().await;
-    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    let middle = file.metadata().unwrap().len() / 4096 / 2;
-    file.seek(SeekFrom::Start(middle * 4096)).unwrap();
-    file.write_all(&[0xAA; 4096]).unwrap();
-    drop(file);
-
-    let second = Running::start(&scratch, 2).await;
-    assert!(!second.opened.store.standing().borrow().damaged);
-    let reader = second.opened.reader.another().await.unwrap();
-    inspect(&second.opened.store, reader, &box_clock())
-        .await
-        .unwrap();
-    assert!(second.opened.store.standing().borrow().damaged);
-    second.stop().await;
-
-    let mut third = Running::start(&scratch, 3).await;
-    assert!(third.opened.store.standing().borrow().damaged);
-    assert!(!rescue::marker(&path).exists());
-    let telemetry = stream(Lane::Telemetry, 1);
-    let left = everything(&mut third.opened.reader, telemetry).await.len();
-    assert!((1..2000).contains(&left), "{left}");
-    let reader = third.opened.reader.another().await.unwrap();
-    inspect(&third.opened.store, reader, &box_clock())
-        .await
-        .unwrap();
-    let whole = everything(&mut third.opened.reader, telemetry).await;
-    assert_eq!(numbers(&whole), (1..=2000).collect::<Vec<_>>());
-    let tombstones = whole
-        .iter()
-        .filter(|row| row.body.get().contains("tombstone"));
-    for row in tombstones {
-        let Says::Tombstone(tombstone) = read_body(&row.body).unwrap() else {
-            panic!("{row:?}")
-        };
-        assert_eq!(tombstone.cause, Cause::Damaged);
-        assert_eq!(
-            (tombstone.seq_from, tombstone.seq_to),
-            (row.seq, row.to_seq)
-        );
-    }
-    let life = everything(&mut third.opened.reader, stream(Lane::LifeSafety, 1)).await;
-    assert_eq!(life.len(), 1, "the press was taken over");
-    assert_eq!(third.opened.store.heads().borrow().backlog, 1);
-    third.stop().await;
-}
-
-#[tokio::test]
-async fn a_file_that_is_none_is_set_aside_and_kept() {
-    let scratch = Scratch::new();
-    let path = scratch.path().join(FILE);
-    fs::write(&path, vec![b'x'; 8192]).unwrap();
-    let box_ = Running::start(&scratch, 1).await;
-    assert!(box_.opened.store.standing().borrow().damaged);
-    let rows = submission(vec![entry(Lane::LifeSafety, 1)]);
-    box_.opened.store.commit(rows).await.unwrap();
-    box_.stop().await;
-    let aside = fs::read_dir(scratch.path()).unwrap().filter_map(Result::ok);
-    let aside = aside.filter(|f| f.file_name().to_string_lossy().contains(".damaged-"));
-    let aside: Vec<_> = aside.collect();
-    assert_eq!(aside.len(), 1);
-    assert_eq!(fs::read(aside[0].path()).unwrap(), vec![b'x'; 8192]);
-}
-
-#[tokio::test]
-async fn a_truncated_file_is_met_at_the_start() {
-    let scratch = Scratch::new();
-    let path = scratch.path().join(FILE);
-    let first = Running::start(&scratch, 1).await;
-    let rows = (1..=2000).map(|n| entry(Lane::Telemetry, n)).collect();
-    first.opened.store.commit(submission(rows)).await.unwrap();
-    first.stop().await;
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    drop(file);
-    let second = Running::start(&scratch, 2).await;
-    assert!(second.opened.store.standing().borrow().damaged);
-    second.stop().await;
-}
-
-#[tokio::test]
-async fn an_interrupted_swap_is_finished() {
-    let scratch = Scratch::new();
-    let path = scratch.path().join(FILE);
-    let first = Running::start(&scratch, 1).await;
-    let rows = submission(vec![entry(Lane::LifeSafety, 5)]);
-    first.opened.store.commit(rows).await.unwrap();
-    first.stop().await;
-    fs::rename(&path, path.with_extension("db.ready")).unwrap();
-    let mut second = Running::start(&scratch, 2).await;
-    let life = everything(&mut second.opened.reader, stream(Lane::LifeSafety, 1)).await;
-    assert_eq!(numbers(&life), [1]);
-    second.stop().await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::outbox::{Effect, Input, Outbox, Ticket};
 use super::row::{Stream, Submission};
-use super::{Heads, Standing, WriteError, reader, statements};
+use super::{Heads, Sentry, Standing, WriteError, reader, statements};
 use crate::clock::Received;
 use crate::gauges::Gauges;
 
@@ -46,6 +46,7 @@ pub struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) heads: watch::Sender<Heads>,
     pub(super) standing: Arc<watch::Sender<Standing>>,
+    pub(super) sentry: Sentry,
     pub(super) gauges: Arc<Gauges>,
     pub(super) clock: Clock,
     /// Receipts of a failed transaction, which the cloud will not repeat on this connection.
@@ -111,6 +112,8 @@ impl Writer {
             Ok(connection) => self.carry_out(connection, effects, now).await,
             Err(error) => Err(error),
         };
+        // Before anybody hears that it failed, so that whoever asks why gets an answer.
+        let outcome = self.sentry.heed_write(outcome);
         let end = match &outcome {
             Ok(_) => Input::Committed,
             Err(_) => Input::Failed,
@@ -161,6 +164,9 @@ impl Writer {
 
     /// The connection, or after a failure a new one, with the outbox as the file has it.
     async fn ready(&mut self) -> Result<SqliteConnection, WriteError> {
+        if self.sentry.has_reported() {
+            return Err(WriteError::KnownDamaged);
+        }
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }

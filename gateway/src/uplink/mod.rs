@@ -156,14 +156,8 @@ impl Talk {
     async fn take(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            if let Input::Heads(heads) = &input
-                && heads.backlog != self.backlog
-            {
-                let read = self.read_backlog().await;
-                if matches!(read, Input::Backlog(_)) {
-                    self.backlog = heads.backlog;
-                }
-                inputs.push_back(read);
+            if self.has_unread_backlog(&input) {
+                inputs.push_back(self.read_backlog().await);
             }
             let now = self.driver.clock.now();
             for effect in self.driver.uplink.step(input, &now) {
@@ -173,9 +167,20 @@ impl Talk {
         }
     }
 
+    /// Whether rows were added to old epochs that are not known here yet. Asked again at every new
+    /// connection: a read that failed has cost the one before.
+    fn has_unread_backlog(&self, input: &Input) -> bool {
+        let asks = matches!(input, Input::Heads(_) | Input::Opened);
+        asks && self.heads.borrow().backlog != self.backlog
+    }
+
     async fn read_backlog(&mut self) -> Input {
+        let backlog = self.heads.borrow().backlog;
         match self.driver.reader.streams().await {
-            Ok(heads) => Input::Backlog(heads),
+            Ok(heads) => {
+                self.backlog = backlog;
+                Input::Backlog(heads)
+            }
             Err(error) => {
                 tracing::error!(error = %crate::chain(&error), "old epochs cannot be read");
                 self.lost(Trouble::Store)

@@ -7,7 +7,8 @@ use super::*;
 use crate::clock::{BoxClock, Trust};
 use crate::identity::Identity;
 use crate::store::row::Stream;
-use crate::testing::{OpenedParts, Running, Scratch, entry, epoch, submission};
+use crate::store::{Sentry, inspect};
+use crate::testing::{OpenedParts, Running, Scratch, box_clock, entry, epoch, sql, submission};
 use ambient::Clock;
 use domain::id::GatewayId;
 use domain::kind::Lane;
@@ -21,6 +22,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -28,6 +30,8 @@ use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 const GATEWAY: GatewayId = GatewayId(Uuid::from_u128(7));
+/// A wait that takes this long has failed. No test waits for it when all is well.
+const HANG: Duration = Duration::from_secs(20);
 
 /// A CA and what it signs.
 struct Authority {
@@ -199,6 +203,16 @@ impl Box_ {
     async fn start(cloud: &Cloud, identity: &Identity, name: &str, trust: Trust) -> Self {
         let scratch = Scratch::new();
         let store = Running::start(&scratch, 1).await;
+        let reader = store.opened.reader.another().await.unwrap();
+        Self::start_on(scratch, store, reader, (cloud, identity, name, trust)).await
+    }
+
+    async fn start_on(
+        scratch: Scratch,
+        store: Running,
+        reader: Reader,
+        (cloud, identity, name, trust): (&Cloud, &Identity, &str, Trust),
+    ) -> Self {
         let address = cloud.listener.local_addr().unwrap().to_string();
         let tls = tls::client(identity, trust == Trust::System).unwrap();
         let speaker = Speaker {
@@ -217,7 +231,7 @@ impl Box_ {
             },
             uplink: Uplink::new(speaker, Lanes::new(epoch(1), "boot".into())),
             store: store.opened.store.clone(),
-            reader: store.opened.reader.another().await.unwrap(),
+            reader,
             clock: BoxClock::new(Clock::system(), "boot", Duration::ZERO, trust),
             entropy: Entropy::seeded(1),
             configs: configs_in,
@@ -305,6 +319,47 @@ async fn after_a_cut_exactly_what_has_no_receipt_comes_again() {
         tokio::task::yield_now().await;
     }
     assert_eq!(box_.held(Lane::LifeSafety).await, Vec::<u64>::new());
+    box_.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_backlog_read_is_repeated() {
+    let scratch = Scratch::new();
+    let former = Running::start(&scratch, 0).await;
+    let rows = (0..3).map(|n| entry(Lane::LifeSafety, n)).collect();
+    former.opened.store.commit(submission(rows)).await.unwrap();
+    former.stop().await;
+    let path = scratch.path().join(crate::store::FILE);
+    sql(&path, "delete from record where seq = 2").await;
+
+    let authority = Authority::new();
+    let cloud = Cloud::localhost(&authority).await;
+    let identity = authority.identity();
+    let store = Running::start(&scratch, 1).await;
+    // What fails here stands for a failing disk, not for damage: its sentry guards nothing of the store.
+    let elsewhere = scratch.path().join("elsewhere");
+    let reader = Reader::open(&path, Sentry::new(&elsewhere)).await.unwrap();
+    let with = (&cloud, &identity, "localhost", Trust::System);
+    let mut box_ = Box_::start_on(scratch, store, reader, with).await;
+    let mut talking = cloud.accept().await;
+    talking.welcome(vec![]).await;
+    box_.link.wait_for(|link| *link == Link::Up).await.unwrap();
+
+    // The writer and the search for holes do not name this column; the list of streams does.
+    sql(&path, "alter table epoch rename column boot to away").await;
+    let reader = box_.store.opened.reader.another().await.unwrap();
+    let opened = &box_.store.opened;
+    inspect(&opened.store, reader, &box_clock()).await.unwrap();
+    let trouble = timeout(HANG, box_.trouble()).await;
+    assert_eq!(trouble.expect("the read goes well"), Trouble::Store);
+    sql(&path, "alter table epoch rename column away to boot").await;
+
+    let again = timeout(HANG, cloud.accept()).await;
+    let mut again = again.expect("no other connection");
+    again.welcome(vec![]).await;
+    let batch = timeout(HANG, again.batch()).await;
+    let batch = batch.expect("the old epoch is never sent");
+    assert_eq!((batch.epoch, seqs(&batch)), (epoch(0), vec![1, 2, 3]));
     box_.stop().await;
 }
 

@@ -31,7 +31,13 @@ fn garbage(seeded: &mut Seeded) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_in_every_state_ends_only_the_connection_that_sent_it() {
-    let mut bench = Bench::start(Limits::default()).await;
+    // On a busy machine we come faster than the broker ends connections; the door's limits are not the matter.
+    let limits = Limits {
+        unidentified: 4_000,
+        per_address: 4_000,
+        ..Limits::default()
+    };
+    let mut bench = Bench::start(limits).await;
     let committing = bench.commit_all();
     let mut witness = Raw::log_in(&bench, "door", "witness").await;
     let mut seeded = Seeded(0xBAD);
@@ -53,11 +59,14 @@ async fn garbage_in_every_state_ends_only_the_connection_that_sent_it() {
             witness.expect(&puback(1)).await;
         }
     }
+    let counters = &bench.counters;
+    // The last ones may still wait in the kernel, where no gauge sees them.
+    until("every connection to be accepted", || {
+        count(&counters.accepted) == 3_001
+    })
+    .await;
     bench.open_sockets(1).await;
     witness.ping().await;
-    let counters = &bench.counters;
-    assert_eq!(counters.closed(CloseReason::Panicked), 0);
-    assert_eq!(count(&counters.accepted), 3_001);
     let ended = || {
         CloseReason::ALL
             .iter()
@@ -68,6 +77,7 @@ async fn garbage_in_every_state_ends_only_the_connection_that_sent_it() {
         ended() == 3_000
     })
     .await;
+    assert_eq!(counters.closed(CloseReason::Panicked), 0);
     assert!(
         counters.closed(CloseReason::Protocol) > 300,
         "too tame a test"
