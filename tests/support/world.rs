@@ -215,11 +215,28 @@ impl World {
     /// When it does not start.
     pub async fn start_box_as(&mut self, gateway: &str, mut command: Command) -> Result<()> {
         command.env("ANTUO_CLOUD_ADDRESS", self.uplink.to_string());
+        self.doors_are_free(gateway).await?;
         let log = self.dir.path().join(format!("box-{gateway}.log"));
         let mut program = Program::spawn("antuo-gateway", command, &log)?;
         program.addresses(&self.box_data(gateway)?).await?;
         self.boxes.insert(gateway.to_owned(), program);
         Ok(())
+    }
+
+    /// Waits until nobody holds the ports that the box's settings name: while it was down, another program's
+    /// outgoing connection may have been given one.
+    async fn doors_are_free(&self, gateway: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.box_dir(gateway).join("gateway.toml"))?;
+        let named: Vec<SocketAddr> = text
+            .split('"')
+            .filter_map(|word| word.parse().ok())
+            .filter(|address: &SocketAddr| address.port() != 0 && *address != self.uplink)
+            .collect();
+        wait_for("the box's ports to be free", || async {
+            let free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+            Ok(named.iter().all(free).then_some(()))
+        })
+        .await
     }
 
     /// The town's import file.
