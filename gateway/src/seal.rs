@@ -1,7 +1,8 @@
-//! The box's own key, and what it seals: the Config at rest, with the children's names in it (D2, D8).
+//! The box's own key, and what it seals: the Config at rest, with the children's names in it (D2, D8), and the
+//! MQTT server's memory (`intake::memory`).
 //!
 //! Suite `s1`: AES-256-GCM. A sealed value names suite and key. The key is a file beside the store, mode
-//! 0600: a stolen disk can be read, and the documents say so (D10).
+//! 0600: a stolen disk can be read, and SECURITY.md says so (D10).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -267,6 +267,7 @@ fn broker(out: &mut String, counters: &Counters) {
         ("sessions", "", &counters.sessions),
         ("sessions_kept", "", &counters.kept_sessions),
         ("sessions_forgotten_total", "", &counters.sessions_forgotten),
+        ("crowded_out_total", "", &counters.crowded_out),
         ("retained", "", &counters.retained),
         ("publishes_total", "{qos=\"0\"}", &counters.publishes_qos0),
         ("publishes_total", "{qos=\"1\"}", &counters.publishes_qos1),

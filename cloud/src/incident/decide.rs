@@ -30,7 +30,7 @@ pub const ESCALATE_AFTER: Duration = Duration::from_secs(60);
 pub const REVIEW_AFTER: Duration = Duration::from_secs(600);
 /// A fire nobody answers counts as confirmed after this (D7).
 pub const FIRE_UNANSWERED: Duration = Duration::from_secs(60);
-/// A proposal to close a panic as false alarm is void after this; the second person starts anew.
+/// A proposal to close a panic as anything but real is void after this; the second person starts anew.
 pub const SECOND_PERSON_WITHIN: Duration = Duration::from_secs(600);
 /// A point that raises again is told to a receiver at most once in this time (D7).
 pub const UPDATE_EVERY: Duration = Duration::from_secs(60);

@@ -178,19 +178,15 @@ async fn admit(
     };
     let named = hello.version == Version::V5;
     let seat = house.sessions.open(&credential, asking, named).await;
-    let turned_away = |why, answer| {
-        Ok(Err(TurnedAway {
-            why,
-            answer,
-            username: Some(credential.username.clone()),
-        }))
-    };
     match seat {
         Ok((seat, welcomed)) => Ok(Ok((seat, credential, welcomed))),
         Err(NoSeat::IntakeClosed) => Err(CloseReason::IntakeClosed),
         Err(NoSeat::NotStored) => Err(CloseReason::CommitFailed),
-        Err(NoSeat::Full) => turned_away(Refusal::Full, Refused::ServerUnavailable),
-        Err(NoSeat::CredentialFull) => turned_away(Refusal::CredentialFull, Refused::QuotaExceeded),
+        Err(NoSeat::Full) => Ok(Err(TurnedAway {
+            why: Refusal::Full,
+            answer: Refused::ServerUnavailable,
+            username: Some(credential.username.clone()),
+        })),
     }
 }
 

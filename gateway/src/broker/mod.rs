@@ -10,7 +10,8 @@
 //! - A publish outside the credential's topics is acknowledged (MQTT 5: with 0x87) and handed to nobody: it is
 //!   refused for good, and a bridge that carries smoke and doors on one connection must not be cut for a stray
 //!   topic.
-//! - At a limit it waits or refuses by name; it never drops what it has accepted.
+//! - At a limit it waits or refuses by name. What a publisher was acknowledged is committed; what waits for a
+//!   subscriber can be dropped at a limit of the hub's, for that subscriber alone and counted.
 //! - Wills are not published when the broker itself stops (section 3.1.2.5 lets a server defer them): the
 //!   devices are well, and a false "offline" from each would follow every update of the box.
 
@@ -216,8 +217,9 @@ pub struct Settings {
 /// Clients logged in at once. Beyond: CONNACK 3, [`Refusal::Full`]. A quarter is kept for life-safety
 /// credentials (decisions.md D3).
 pub const CONNECTIONS: usize = 512;
-/// Clients logged in at once under one credential. Beyond: CONNACK 3, [`Refusal::CredentialFull`].
-pub const PER_CREDENTIAL: usize = 16;
+/// Clients logged in at once under one credential. Beyond: the one longest on line is closed,
+/// [`CloseReason::TakenOver`].
+pub const PER_CREDENTIAL: usize = 64;
 /// Sockets that have not logged in. Beyond: the oldest is closed, [`CloseReason::Evicted`].
 pub const UNIDENTIFIED: usize = 256;
 /// Sockets from one address. Beyond: closed at once, [`Refusal::AddressFull`].

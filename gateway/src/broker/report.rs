@@ -29,15 +29,13 @@ pub enum Refusal {
     WillNotPermitted,
     /// No connection slot left for this kind of credential. CONNACK 3 or 0x88.
     Full,
-    /// This credential has as many connections as it may have. CONNACK 3 or 0x97.
-    CredentialFull,
     /// A filter outside the credential's topics, answered 0x80 or 0x87, or a publish outside the credential's topics: handed to nobody, acknowledged, connection kept.
     NotPermitted,
 }
 
 impl Refusal {
     /// Every refusal, in the order of the counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::AddressFull,
         Self::ProtocolVersion,
         Self::Authentication,
@@ -46,7 +44,6 @@ impl Refusal {
         Self::ClientId,
         Self::WillNotPermitted,
         Self::Full,
-        Self::CredentialFull,
         Self::NotPermitted,
     ];
 
@@ -62,7 +59,6 @@ impl Refusal {
             Self::ClientId => "client_id",
             Self::WillNotPermitted => "will_not_permitted",
             Self::Full => "full",
-            Self::CredentialFull => "credential_full",
             Self::NotPermitted => "not_permitted",
         }
     }
@@ -85,7 +81,7 @@ pub enum CloseReason {
     Evicted,
     /// Nothing heard for one and a half keep-alive intervals (MQTT-3.1.2-24).
     KeepAlive,
-    /// A newer connection with the same client id (MQTT-3.1.4-2).
+    /// A newer connection with the same client id (MQTT-3.1.4-2), or too many of one credential.
     TakenOver,
     /// The credential was changed or withdrawn.
     CredentialChanged,
@@ -181,6 +177,8 @@ pub struct Counters {
     pub queue_full: AtomicU64,
     /// Retained messages not kept for want of room.
     pub retained_full: AtomicU64,
+    /// Clients put out because their credential had too many; the longest on line goes.
+    pub crowded_out: AtomicU64,
     /// Durable sessions forgotten to make room.
     pub sessions_forgotten: AtomicU64,
     /// Messages not sent because they exceed what their subscriber takes.

@@ -38,8 +38,8 @@ pub(super) struct Sitter {
     pub(super) generation: Generation,
     /// Rung when there is something to hear.
     bell: Arc<Notify>,
-    /// Dropped with the entry, which tells the connection that it has lost its place.
-    _license: oneshot::Sender<Infallible>,
+    /// Dropped, which tells the connection that it has lost its place.
+    license: Option<oneshot::Sender<Infallible>>,
 }
 
 pub(super) struct Table {
@@ -102,8 +102,6 @@ pub(super) struct Sessions {
 pub(super) enum NoSeat {
     /// All slots for its kind of credential are taken.
     Full,
-    /// Its credential has as many connections as it may have.
-    CredentialFull,
     /// The intake is gone.
     IntakeClosed,
     /// Its session could not be stored.
@@ -253,10 +251,14 @@ impl Sessions {
             return Ok(None);
         }
         let opened = table.hub.open(opening);
-        let opened: Opened = opened.map_err(|full| match full {
-            NoRoom::Connections => NoSeat::Full,
-            NoRoom::Credential => NoSeat::CredentialFull,
-        })?;
+        let opened: Opened = opened.map_err(|NoRoom| NoSeat::Full)?;
+        if let Some(oldest) = opened.crowded_out
+            && let Some(sitter) = table.sitters.get_mut(&oldest)
+        {
+            // It leaves by itself, will and all.
+            sitter.license = None;
+            add(&self.reporter.counters.crowded_out);
+        }
         if let Some(old) = opened.took_over {
             // Its license goes with the old sitter.
             table.sitters.remove(&old);
@@ -275,7 +277,7 @@ impl Sessions {
         let sitter = Sitter {
             generation: opened.generation,
             bell: Arc::clone(&bell),
-            _license: license,
+            license: Some(license),
         };
         table.sitters.insert(opened.session, sitter);
         let waits = !changes.is_empty();

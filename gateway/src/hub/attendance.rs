@@ -78,6 +78,7 @@ impl Hub {
             generation,
             present: present.is_some(),
             took_over,
+            crowded_out: self.crowded_out(id),
             will,
             changes,
         })
@@ -88,22 +89,32 @@ impl Hub {
             .sessions
             .iter()
             .filter(|(id, session)| session.on_line.is_some() && Some(**id) != replaced);
-        let (mut total, mut ordinary, mut own) = (0, 0, 0);
+        let (mut total, mut ordinary) = (0, 0);
         for (_, session) in others {
             total += 1;
             ordinary += usize::from(!session.reserved);
-            own += usize::from(session.key.username == opening.key.username);
         }
         let connections = self.limits.connections;
-        if own >= self.limits.per_credential {
-            return Err(NoRoom::Credential);
-        }
         let free = opening.reserved || ordinary < connections - connections.div_ceil(4);
         if total < connections && free {
             Ok(())
         } else {
-            Err(NoRoom::Connections)
+            Err(NoRoom)
         }
+    }
+
+    /// The client longest on line of a credential that has too many, not counting the one just opened.
+    fn crowded_out(&self, opened: SessionId) -> Option<SessionId> {
+        let username = &self.sessions.get(&opened)?.key.username;
+        let own = self.sessions.iter().filter_map(|(id, session)| {
+            let on = session
+                .on_line
+                .filter(|_| session.key.username == *username)?;
+            (*id != opened).then_some((on.generation, *id))
+        });
+        let own: Vec<_> = own.collect();
+        let crowded = own.len() >= self.limits.per_credential;
+        own.into_iter().min().filter(|_| crowded).map(|(_, id)| id)
     }
 
     /// Forgets the durable session that left first while there are too many; never the one just opened.

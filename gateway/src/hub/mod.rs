@@ -66,7 +66,8 @@ pub enum ClientId {
 pub struct Limits {
     /// Clients on line. Beyond: [`NoRoom`]. A quarter is kept for life-safety credentials (D3).
     pub connections: usize,
-    /// Clients on line of one credential. Beyond: [`NoRoom`]. A stolen secret must not take every slot.
+    /// Clients on line of one credential. Beyond: the one longest on line has to leave. A stolen secret must
+    /// not take every slot, nor half-open connections keep a device's next press out.
     pub per_credential: usize,
     /// Durable sessions, on line or not. Beyond: the one that left first is forgotten.
     pub durable: usize,
@@ -123,20 +124,17 @@ pub struct Opened {
     pub present: bool,
     /// The session whose connection lost its place: this one, or the one it follows.
     pub took_over: Option<SessionId>,
+    /// A client of the same credential that has to leave: it has too many.
+    pub crowded_out: Option<SessionId>,
     /// To be published now.
     pub will: Option<LastWords>,
     /// To be committed before the answer.
     pub changes: Vec<Change>,
 }
 
-/// Why a client gets no place.
+/// No slot is left for this kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoom {
-    /// No slot is left for its kind of credential.
-    Connections,
-    /// Its credential has [`Limits::per_credential`] clients on line.
-    Credential,
-}
+pub struct NoRoom;
 
 /// What has to follow at once, so that the caller can make room for it first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -34,7 +34,6 @@ pub(in crate::broker) enum Refused {
     BadAuthenticationMethod = 0x8C,
     TopicNameInvalid = 0x90,
     PacketTooLarge = 0x95,
-    QuotaExceeded = 0x97,
 }
 
 impl Refused {
@@ -44,7 +43,7 @@ impl Refused {
         match self {
             Self::UnsupportedVersion => Some(1),
             Self::ClientIdNotValid => Some(2),
-            Self::ServerUnavailable | Self::QuotaExceeded => Some(3),
+            Self::ServerUnavailable => Some(3),
             Self::BadUserNameOrPassword => Some(4),
             Self::NotAuthorized | Self::BadAuthenticationMethod => Some(5),
             Self::Malformed

@@ -63,7 +63,6 @@ fn refusals_are_written() {
         (Refused::UnsupportedVersion, Some(1), 0x84),
         (Refused::ClientIdNotValid, Some(2), 0x85),
         (Refused::ServerUnavailable, Some(3), 0x88),
-        (Refused::QuotaExceeded, Some(3), 0x97),
         (Refused::BadUserNameOrPassword, Some(4), 0x86),
         (Refused::NotAuthorized, Some(5), 0x87),
         (Refused::BadAuthenticationMethod, Some(5), 0x8C),
