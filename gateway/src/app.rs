@@ -3,7 +3,7 @@
 //! Damage to the store that is met before anything listens is rescued in the same start; damage met later
 //! ends the process with an error, and the next start rescues it.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::future::{Future, pending};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,9 @@ pub enum RunError {
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Another process keeps the folder.
+    #[error("another box uses {}; end it first, or give this one a data_dir of its own", .0.display())]
+    InUse(PathBuf),
     /// No randomness.
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
@@ -119,7 +122,7 @@ type Damage = watch::Receiver<Option<Arc<str>>>;
 /// When something it needs cannot be had; no device is heard then.
 pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), RunError> {
     let addresses = config.data_dir.join("addresses.json");
-    make_ready(&config.data_dir, &addresses)?;
+    let _alone = make_ready(&config.data_dir, &addresses)?;
     let common = common(config)?;
     let bound = broker::bind(Settings {
         listen: config.mqtt.clone(),
@@ -418,9 +421,17 @@ async fn log_notices(mut told: mpsc::Receiver<Notice>) {
     }
 }
 
-fn make_ready(folder: &Path, addresses: &Path) -> Result<(), RunError> {
+/// Makes the folder and takes it for this process alone, until the file given back is closed.
+fn make_ready(folder: &Path, addresses: &Path) -> Result<File, RunError> {
     fs::create_dir_all(folder).map_err(failed("data_dir"))?;
-    remove(addresses)
+    let lock = File::create(folder.join("lock")).map_err(failed("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(RunError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+    }
+    remove(addresses)?;
+    Ok(lock)
 }
 
 fn remove(addresses: &Path) -> Result<(), RunError> {

@@ -302,3 +302,16 @@ async fn damage_met_by_the_first_records_is_rescued_in_the_same_start() {
     up.stop().await;
     assert_eq!(home.rows().await, [others(&[]), others(&lost)]);
 }
+
+#[tokio::test]
+async fn a_second_box_on_one_folder_is_refused_and_harms_nothing() {
+    let site = Home::new().await;
+    let up = site.start().await;
+    let addresses = site.scratch.path().join("addresses.json");
+    assert!(addresses.exists());
+    let second = run(&site.config, std::future::pending()).await;
+    assert!(matches!(second, Err(RunError::InUse(_))), "{second:?}");
+    assert!(addresses.exists(), "the first one's doors are still told");
+    up.assert_takes_a_press().await;
+    up.stop().await;
+}

@@ -64,10 +64,8 @@ pub fn point(at: &At<'_>) -> Result<Point, Wrong> {
     let enrolment = Enrolment {
         device: f.get("device")?.slug()?,
         point: f.get("point")?.slug()?,
-        ecosystem: f
-            .get("ecosystem")?
-            .word(&["antuo", "zigbee2mqtt"])?
-            .to_owned(),
+        // Any word: what the box has no adapter for it tells as such, and never drops.
+        ecosystem: f.get("ecosystem")?.text(NAME_MAX)?,
         address: topic(&f.get("address")?)?,
         model: f.optional("model", |at| at.text(NAME_MAX))?,
         role: role(&f.get("role")?)?,
@@ -104,6 +102,7 @@ fn role(at: &At<'_>) -> Result<Role, Wrong> {
             "reader",
             "motion",
             "bridge",
+            "siren",
             "panel",
             "node",
         ],

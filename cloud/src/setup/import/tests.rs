@@ -350,7 +350,7 @@ async fn every_complaint_names_the_place_and_what_would_be_right() {
             "of this centre",
         ),
         (
-            |d| d["centres"][0]["enrolments"][0]["role"] = json!("siren"),
+            |d| d["centres"][0]["enrolments"][0]["role"] = json!("sirene"),
             "$.centres[0].enrolments[0].role",
             "panic_button",
         ),
