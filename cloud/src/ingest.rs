@@ -145,7 +145,7 @@ impl Ingest {
         let mut untold = Vec::new();
         for end in ends {
             // Another connection of the box may have been faster.
-            if found::tell_once(tx, scope, end).await? {
+            if keep::tell_once(tx, scope, end).await? {
                 untold.push(*end);
             }
         }
@@ -262,7 +262,7 @@ async fn project(
     let children = presence::project(tx, scope, place.from.gateway, &events).await?;
     let first = fresh.iter().find(|record| record.seq == 1);
     if let Some(event) = first.and_then(|record| record.event()) {
-        found::expect_end(tx, scope, place, event).await?;
+        keep::expect_end(tx, scope, place, event).await?;
     }
     let applied = fresh
         .iter()

@@ -36,12 +36,7 @@ async fn main() -> Result<()> {
     println!("{:<58} {:>22}", "figure", "measured");
     sizes()?;
     let police = Receiver::simulated(&[]).await?;
-    let receivers = Receivers {
-        police: police.address,
-        police_backup: None,
-        fire: police.address,
-        monitoring: police.address,
-    };
+    let receivers = Receivers::all_at(police.address);
     let mut world = World::start(1, &receivers).await?;
     let gateway = world.gateways().remove(0);
     world.box_is_configured(&gateway).await?;

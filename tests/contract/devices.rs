@@ -8,12 +8,7 @@ use support::world::{Receivers, World, each};
 #[tokio::test]
 async fn a_python_client_is_acknowledged_and_every_press_is_shown() -> Result<()> {
     let receiver = Receiver::simulated(&[]).await?;
-    let receivers = Receivers {
-        police: receiver.address,
-        police_backup: None,
-        fire: receiver.address,
-        monitoring: receiver.address,
-    };
+    let receivers = Receivers::all_at(receiver.address);
     let world = World::start(1, &receivers).await?;
     let gateway = world.gateways().remove(0);
     world.box_is_configured(&gateway).await?;

@@ -9,12 +9,7 @@ use tokio::process::Command;
 
 async fn world() -> Result<(World, String, Device, Receiver)> {
     let receiver = Receiver::simulated(&[]).await?;
-    let receivers = Receivers {
-        police: receiver.address,
-        police_backup: None,
-        fire: receiver.address,
-        monitoring: receiver.address,
-    };
+    let receivers = Receivers::all_at(receiver.address);
     let world = World::start(1, &receivers).await?;
     let gateway = world.gateways().remove(0);
     world.box_is_configured(&gateway).await?;

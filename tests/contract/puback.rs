@@ -13,12 +13,7 @@ use tokio::process::Command;
 /// A town whose box's devices can log in; the box then stopped, to be started under a tracer.
 async fn ready_box() -> Result<(World, String, Device, Receiver)> {
     let receiver = Receiver::simulated(&[]).await?;
-    let receivers = Receivers {
-        police: receiver.address,
-        police_backup: None,
-        fire: receiver.address,
-        monitoring: receiver.address,
-    };
+    let receivers = Receivers::all_at(receiver.address);
     let mut world = World::start(1, &receivers).await?;
     let gateway = world.gateways().remove(0);
     world.box_is_configured(&gateway).await?;

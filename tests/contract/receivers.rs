@@ -28,20 +28,10 @@ async fn pysiaalarm_understands_a_press_a_fire_and_a_recall() -> Result<()> {
     // The receiver must know the accounts before it starts, and the town the receiver's address: the
     // accounts come from the seed alone, so a first town tells them.
     let nowhere: std::net::SocketAddr = "127.0.0.1:9".parse()?;
-    let draft = Receivers {
-        police: nowhere,
-        police_backup: None,
-        fire: nowhere,
-        monitoring: nowhere,
-    };
+    let draft = Receivers::all_at(nowhere);
     let town = World::town(1, &draft).await?;
     let receiver = Receiver::pysiaalarm(&accounts(&town)).await?;
-    let receivers = Receivers {
-        police: receiver.address,
-        police_backup: None,
-        fire: receiver.address,
-        monitoring: receiver.address,
-    };
+    let receivers = Receivers::all_at(receiver.address);
     let world = World::start(1, &receivers).await?;
     assert_eq!(accounts(&world.town), accounts(&town), "one seed, one town");
     let gateway = world.gateways().remove(0);

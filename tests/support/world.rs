@@ -27,6 +27,19 @@ pub struct Receivers {
     pub monitoring: SocketAddr,
 }
 
+impl Receivers {
+    /// One receiver for every agency.
+    #[must_use]
+    pub const fn all_at(address: SocketAddr) -> Self {
+        Self {
+            police: address,
+            police_backup: None,
+            fire: address,
+            monitoring: address,
+        }
+    }
+}
+
 /// A town and its running programs.
 pub struct World {
     /// Everything this world writes.

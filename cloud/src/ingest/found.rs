@@ -5,7 +5,6 @@ use std::collections::HashSet;
 
 use ambient::{Entropy, NoEntropy};
 use domain::config::Enrolment;
-use domain::event::{Detail, Event};
 use domain::id::{EpochId, EventId, PointKey};
 use domain::kind::{Kind, Lane, Severity};
 use domain::time::Timestamp;
@@ -15,7 +14,7 @@ use super::arrived::{Arrived, Reading};
 use super::keep::{Kept, LaneHeld, Place, is_tombstone};
 use super::{BoxIdentity, IngestError};
 use crate::access::Scope;
-use crate::column::{number, readable};
+use crate::column::readable;
 use crate::db::{DbError, Tx};
 use crate::incident::decide::{Effect, Report};
 use crate::incident::entry::Numbers;
@@ -212,40 +211,6 @@ async fn save_point(
     Ok(())
 }
 
-/// Notes how far the epoch before went, as the first record of a lane says (D4).
-///
-/// # Errors
-/// When the store fails.
-pub async fn expect_end(
-    tx: &mut Tx,
-    scope: &Scope,
-    place: &Place,
-    first: &Event,
-) -> Result<(), DbError> {
-    let Detail::Started {
-        previous: Some(previous),
-        ..
-    } = &first.detail
-    else {
-        return Ok(());
-    };
-    sql!(
-        tx,
-        execute,
-        "insert into lane_progress
-         (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
-         values ($1, $2, $3, $4, 0, '[]', $5)
-         on conflict (centre, gateway, epoch, lane) do update
-           set expected_seq = excluded.expected_seq",
-        scope.own_centre(),
-        place.from.gateway.0,
-        previous.epoch.0,
-        place.lane.as_str(),
-        number(previous.last_seq)
-    )?;
-    Ok(())
-}
-
 /// Ends of old epochs that the box no longer drains and that never came, as its lanes tell them.
 #[must_use]
 pub fn lost_ends(
@@ -265,25 +230,6 @@ pub fn lost_ends(
         numbers(&place, lane.held.highest() + 1, lane.expected)
     })
     .collect()
-}
-
-/// Notes that an end was told; false if it was already.
-///
-/// # Errors
-/// When the store fails.
-pub async fn tell_once(tx: &mut Tx, scope: &Scope, end: &Numbers) -> Result<bool, DbError> {
-    let told = sql!(
-        tx,
-        execute,
-        "update lane_progress set expected_seq = 0
-         where centre = $1 and gateway = $2 and epoch = $3 and lane = $4 and expected_seq = $5",
-        scope.own_centre(),
-        end.gateway.0,
-        end.epoch.0,
-        end.lane.as_str(),
-        number(end.to)
-    )?;
-    Ok(told > 0)
 }
 
 /// The reports of lost ends.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use domain::event::{Detail, Event};
 use domain::id::EpochId;
 use domain::kind::Lane;
 use domain::time::Timestamp;
@@ -15,6 +16,7 @@ use super::held::Held;
 use crate::access::Scope;
 use crate::column::{number, readable};
 use crate::db::{DbError, Tx};
+use crate::incident::entry::Numbers;
 use crate::sql;
 
 /// The lane some records came in.
@@ -162,6 +164,59 @@ pub async fn lanes(
         })
     };
     Ok(rows.into_iter().filter_map(lane).collect())
+}
+
+/// Notes how far the epoch before went, as the first record of a lane says (D4).
+///
+/// # Errors
+/// When the store fails.
+pub async fn expect_end(
+    tx: &mut Tx,
+    scope: &Scope,
+    place: &Place,
+    first: &Event,
+) -> Result<(), DbError> {
+    let Detail::Started {
+        previous: Some(previous),
+        ..
+    } = &first.detail
+    else {
+        return Ok(());
+    };
+    sql!(
+        tx,
+        execute,
+        "insert into lane_progress
+         (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
+         values ($1, $2, $3, $4, 0, '[]', $5)
+         on conflict (centre, gateway, epoch, lane) do update
+           set expected_seq = excluded.expected_seq",
+        scope.own_centre(),
+        place.from.gateway.0,
+        previous.epoch.0,
+        place.lane.as_str(),
+        number(previous.last_seq)
+    )?;
+    Ok(())
+}
+
+/// Notes that an end was told; false if it was already.
+///
+/// # Errors
+/// When the store fails.
+pub async fn tell_once(tx: &mut Tx, scope: &Scope, end: &Numbers) -> Result<bool, DbError> {
+    let told = sql!(
+        tx,
+        execute,
+        "update lane_progress set expected_seq = 0
+         where centre = $1 and gateway = $2 and epoch = $3 and lane = $4 and expected_seq = $5",
+        scope.own_centre(),
+        end.gateway.0,
+        end.epoch.0,
+        end.lane.as_str(),
+        number(end.to)
+    )?;
+    Ok(told > 0)
 }
 
 /// What is held of a lane; nothing if it was never heard of.

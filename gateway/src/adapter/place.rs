@@ -205,6 +205,12 @@ fn own(enrolment: &Enrolment) -> Option<(&Enrolment, Kind)> {
     Some((enrolment, kind))
 }
 
+/// What a press at a button, a keypad or a panel calls for.
+#[must_use]
+pub fn call(button: &Enrolment) -> Kind {
+    own(button).map_or(Kind::AlarmPressed, |(_, kind)| kind)
+}
+
 /// Says a word about a sense at its place. A hazard that no point here can tell is told as unmapped
 /// while it is there.
 pub fn tell(sense: Sense, word: Word, key: &str, points: &[&Enrolment], message: &mut Message) {

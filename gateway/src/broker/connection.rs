@@ -290,33 +290,37 @@ where
         }
     }
 
-    /// Everything that needs no waiting: due answers, messages for the client, then whole frames while they
-    /// may be taken.
+    /// Everything that needs no waiting: due answers, whole frames while they may be taken, then messages for
+    /// the client.
     fn work(&mut self) -> Result<(), CloseReason> {
-        loop {
-            self.dialogue.answer(&mut self.line.output);
-            if self.stopping {
-                if self.dialogue.pending() == 0 && self.line.output.is_empty() {
-                    return Err(CloseReason::Shutdown);
-                }
-                return Ok(());
+        while self.take_frame()? {}
+        if self.stopping {
+            if self.dialogue.pending() == 0 && self.line.output.is_empty() {
+                return Err(CloseReason::Shutdown);
             }
-            self.dialogue.send_onward(&mut self.line.output)?;
-            if !self.takes_frames() {
-                return Ok(());
-            }
-            let length = complete(&self.line.input, self.house.limits.packet_bytes);
-            let length = length.map_err(|fault| {
-                self.dialogue.fault = Some(fault.reason());
-                CloseReason::from(fault)
-            })?;
-            let Some(length) = length else {
-                return Ok(());
-            };
-            let frame = self.line.input.split_to(length);
-            self.active = true;
-            self.dialogue.take(&frame, &mut self.line.output)?;
+            return Ok(());
         }
+        self.dialogue.send_onward(&mut self.line.output)
+    }
+
+    /// Writes the answers that are due and takes the next frame; false if there is none to take now.
+    fn take_frame(&mut self) -> Result<bool, CloseReason> {
+        self.dialogue.answer(&mut self.line.output);
+        if !self.takes_frames() {
+            return Ok(false);
+        }
+        let length = complete(&self.line.input, self.house.limits.packet_bytes);
+        let length = length.map_err(|fault| {
+            self.dialogue.fault = Some(fault.reason());
+            CloseReason::from(fault)
+        })?;
+        let Some(length) = length else {
+            return Ok(false);
+        };
+        let frame = self.line.input.split_to(length);
+        self.active = true;
+        self.dialogue.take(&frame, &mut self.line.output)?;
+        Ok(true)
     }
 
     fn takes_frames(&self) -> bool {

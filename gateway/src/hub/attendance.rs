@@ -65,9 +65,8 @@ impl Hub {
         let generation = Generation(self.number());
         if let Some(session) = self.sessions.get_mut(&id) {
             begin(session, opening, generation, self.limits.window);
-            let name = stored::name_of(&session.key);
             if session.is_durable() {
-                changes.push(stored::session(&name, &row_of(session)));
+                changes.push(stored::session(&session.name, &row_of(session)));
             } else if present.is_some() {
                 changes.extend(all_rows(session));
             }
@@ -171,10 +170,8 @@ impl Hub {
             pending.due = Some(now + Duration::from_secs(delay.into()));
         }
         if session.expiry != before && session.is_durable() {
-            let name = stored::name_of(&session.key);
-            aftermath
-                .changes
-                .push(stored::session(&name, &row_of(session)));
+            let row = stored::session(&session.name, &row_of(session));
+            aftermath.changes.push(row);
         }
         let before_rows = before > 0;
         self.settle(id, before_rows, now, &mut aftermath);
@@ -292,16 +289,16 @@ fn row_of(session: &Session) -> SessionRow {
 
 /// The removal of everything a session has on disk.
 fn all_rows(session: &Session) -> Vec<Change> {
-    let name = stored::name_of(&session.key);
+    let name = &*session.name;
     let filters = session.subscriptions.keys();
-    let filters = filters.map(|filter| stored::no_subscription(&name, filter));
-    let queued = session.numbers().map(|n| stored::not_queued(&name, n));
+    let filters = filters.map(|filter| stored::no_subscription(name, filter));
+    let queued = session.numbers().map(|n| stored::not_queued(name, n));
     let incoming = session
         .incoming
         .iter()
-        .map(|id| stored::no_incoming(&name, *id));
+        .map(|id| stored::no_incoming(name, *id));
     let rest = filters.chain(queued).chain(incoming);
-    std::iter::once(stored::no_session(&name))
+    std::iter::once(stored::no_session(name))
         .chain(rest)
         .collect()
 }

@@ -27,7 +27,7 @@ pub struct Plan {
     message: Arc<Message>,
     at: Duration,
     source: Option<Source>,
-    copies: Vec<(SessionId, String, Queued)>,
+    copies: Vec<(SessionId, Arc<str>, Queued)>,
     /// The topic's retained message becomes this one, or none.
     retain: Option<bool>,
     /// To be committed with the event of the message.
@@ -151,7 +151,7 @@ impl Hub {
             at: plan.at,
             number,
         };
-        let name = stored::name_of(&session.key);
+        let name = Arc::clone(&session.name);
         if let Some(number) = number {
             let row = stored::queued(&name, number, &item, None, false);
             plan.changes.push(row);
@@ -187,8 +187,7 @@ impl Hub {
             && let Some(session) = self.sessions.get(&source.session)
             && session.is_durable()
         {
-            let name = stored::name_of(&session.key);
-            plan.changes.push(stored::incoming(&name, id));
+            plan.changes.push(stored::incoming(&session.name, id));
         }
     }
 

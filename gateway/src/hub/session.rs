@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::message::{Message, Qos, RetainHandling, Will};
 use super::retained::left;
+use super::stored::name_of;
 use super::{ClientKey, Generation};
 
 /// What a client asked of one filter.
@@ -83,6 +84,8 @@ pub(super) struct OnLine {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) key: Arc<ClientKey>,
+    /// What its rows are called.
+    pub(super) name: Arc<str>,
     /// A life-safety credential stands behind it.
     pub(super) reserved: bool,
     /// Seconds it outlives its connection; 0 = not at all, `u32::MAX` = for ever.
@@ -103,6 +106,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(key: Arc<ClientKey>, reserved: bool) -> Self {
         Self {
+            name: name_of(&key).into(),
             key,
             reserved,
             expiry: 0,

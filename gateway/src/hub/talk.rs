@@ -1,6 +1,7 @@
 //! What a client's own packets change: subscriptions, and the acknowledgements of what it was sent.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Qos, RetainHandling};
@@ -74,8 +75,7 @@ impl Hub {
                 RetainHandling::Never => false,
             };
         if session.is_durable() {
-            let name = stored::name_of(&session.key);
-            changes.push(stored::subscription(&name, filter, &asked));
+            changes.push(stored::subscription(&session.name, filter, &asked));
         }
         let qos = asked.qos;
         session
@@ -93,8 +93,7 @@ impl Hub {
         let known = session.subscriptions.remove(filter).is_some();
         self.tree.remove(bare(filter), &holder(id, filter));
         if known && session.is_durable() {
-            let name = stored::name_of(&session.key);
-            changes.push(stored::no_subscription(&name, filter));
+            changes.push(stored::no_subscription(&session.name, filter));
         }
         known
     }
@@ -114,7 +113,7 @@ impl Hub {
         now: Duration,
     ) -> Option<Outgoing> {
         let session = self.on(id, generation)?;
-        let name = stored::name_of(&session.key);
+        let name = Arc::clone(&session.name);
         if let Some(under_way) = session.heard_again() {
             let send = match under_way.phase {
                 Phase::Published => Send::Publish {
@@ -163,8 +162,8 @@ impl Hub {
         let Some(item) = session.settle(packet, qos) else {
             return false;
         };
-        let name = stored::name_of(&session.key);
-        let row = item.number.map(|number| stored::not_queued(&name, number));
+        let name = &session.name;
+        let row = item.number.map(|number| stored::not_queued(name, number));
         self.rest.extend(row);
         true
     }
@@ -178,7 +177,7 @@ impl Hub {
         packet: NonZeroU16,
     ) -> Option<Vec<Change>> {
         let session = self.on(id, generation)?;
-        let name = stored::name_of(&session.key);
+        let name = Arc::clone(&session.name);
         let item = session.release(packet)?;
         let row = |number| stored::queued(&name, number, item, Some(packet), true);
         Some(item.number.map(row).into_iter().collect())
@@ -202,10 +201,9 @@ impl Hub {
         if !session.incoming.remove(&packet) {
             return None;
         }
-        let name = stored::name_of(&session.key);
         let row = session
             .is_durable()
-            .then(|| stored::no_incoming(&name, packet));
+            .then(|| stored::no_incoming(&session.name, packet));
         Some(row.into_iter().collect())
     }
 

@@ -7,7 +7,7 @@ use domain::event::{State, Unread};
 use domain::kind::Kind;
 use serde_json::Value;
 
-use super::super::place::unread;
+use super::super::place::{call, unread};
 use super::super::{Message, Says, antuo};
 use super::{Entity, with_role};
 
@@ -109,13 +109,7 @@ pub fn press(points: &[&Enrolment], entity: &Entity<'_>, word: &str, message: &m
     ];
     if let Some(button) = with_role(points, &buttons) {
         if is_press(button, word) {
-            let fire = button.role == Role::ManualCallPoint;
-            let kind = if fire {
-                Kind::FireManualCallPointAlarm
-            } else {
-                Kind::AlarmPressed
-            };
-            let state = State::Raised;
+            let (kind, state) = (call(button), State::Raised);
             message.says(&button.key(), Says::Moment { kind, state });
         } else if !is_beside(word) && !counts_itself(button) {
             unread(points, Unread::UnknownWord, entity.address, message);

@@ -8,6 +8,7 @@ use domain::kind::Kind;
 use serde_json::Value;
 
 use super::super::json::{self, Pairs};
+use super::super::place::call;
 use super::super::{Book, Message, Says, VendorId};
 
 /// Words that are a call for help on any button or keypad, whatever the map says.
@@ -85,12 +86,7 @@ fn press(button: &Enrolment, value: &Value) -> Option<Result<Kind, Unread>> {
     let mapped = button.options.get("press_values").and_then(Value::as_array);
     let is_mapped = mapped.is_some_and(|words| words.iter().filter_map(Value::as_str).any(is));
     if is_mapped || HELP.iter().copied().any(is) {
-        let fire = button.role == Role::ManualCallPoint;
-        return Some(Ok(if fire {
-            Kind::FireManualCallPointAlarm
-        } else {
-            Kind::AlarmPressed
-        }));
+        return Some(Ok(call(button)));
     }
     let neutral = NEUTRAL.iter().copied().any(is)
         || word.starts_with("arm_")
