@@ -288,8 +288,8 @@ pub(super) async fn all_marks(
         .fetch_all(&mut *connection)
         .await?;
     let seen = sqlx::query(
-        "select vendor, at from (select vendor, at from seen where at >= ? order by at desc limit ?)
-         order by at",
+        "select vendor, at from (select n, vendor, at from seen where at >= ? order by n desc limit ?)
+         order by n",
     )
     .bind(since.micros())
     .bind(to_sql(SEEN_MAX as u64))

@@ -14,7 +14,7 @@ use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use super::WriteError;
 use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, SealedRow, Stream};
 use super::schema::{lane_number, to_sql};
-use crate::site::{Mark, UNIQUE_FOR};
+use crate::site::{Mark, SEEN_MAX, UNIQUE_FOR};
 
 /// Configs kept: the one in force and the one before (D2).
 const CONFIGS_KEPT: u64 = 2;
@@ -134,21 +134,22 @@ async fn remember(
         return Ok(());
     };
     let expired = to_sql((seen.len() * EXPIRED_PER_NEW) as u64);
-    let mut query = QueryBuilder::<Sqlite>::new("insert into seen (vendor, at) ");
+    let mut query = QueryBuilder::<Sqlite>::new("insert into seen (at, vendor) ");
     query.push_values(seen, |mut tuple, (vendor, at)| {
-        tuple.push_bind(vendor.to_vec()).push_bind(at.micros());
+        tuple.push_bind(at.micros()).push_bind(vendor.to_vec());
     });
-    query.push(" on conflict (vendor) do update set at = excluded.at");
     query
         .build()
         .persistent(false)
         .execute(&mut *connection)
         .await?;
     sqlx::query(
-        "delete from seen where vendor in (select vendor from seen where at < ? order by at limit ?)",
+        "delete from seen where n in (select n from seen order by n limit ?)
+         and (at < ? or n <= (select max(n) from seen) - ?)",
     )
-    .bind(latest.before(UNIQUE_FOR).micros())
     .bind(expired)
+    .bind(latest.before(UNIQUE_FOR).micros())
+    .bind(to_sql(SEEN_MAX as u64))
     .execute(connection)
     .await?;
     Ok(())
