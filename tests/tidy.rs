@@ -65,9 +65,11 @@ const HOUSES: &[House] = &[
     House {
         name: "domain",
         floors: &[
-            (6, &["wire"]),
-            (5, &["presence", "alarm"]),
-            (4, &["event", "config"]),
+            (8, &["wire"]),
+            (7, &["presence", "alarm"]),
+            (6, &["event"]),
+            (5, &["command"]),
+            (4, &["config"]),
             (3, &["passage"]),
             (2, &["id"]),
             (1, &["backoff", "digest", "kind", "supervision", "time"]),

@@ -18,13 +18,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Settings};
+use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Ears, Intake, Parts, remembered};
 use crate::seal::{BoxKey, BoxKeyError};
+use crate::site::Asked;
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
 use crate::uplink::lanes::Lanes;
@@ -36,6 +37,8 @@ use crate::uplink::{Driver, Link, Peer};
 const WORK: usize = 1_024;
 /// Configs on their way from the uplink; the newest is what counts.
 const CONFIGS: usize = 2;
+/// Commands on their way from the uplink; beyond it one is not taken, and the cloud says it again.
+const COMMANDS: usize = 64;
 /// Notices of the MQTT server; beyond it they are counted only.
 const NOTICES: usize = 256;
 
@@ -97,6 +100,7 @@ struct Channels {
         mpsc::Sender<domain::wire::SignedConfig>,
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
+    commands: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
 }
 
@@ -108,6 +112,7 @@ impl Channels {
             link: watch::Sender::new(Link::Connecting),
             waiting: watch::Sender::new([None; 3]),
             configs: mpsc::channel(CONFIGS),
+            commands: mpsc::channel(COMMANDS),
             work: mpsc::channel(WORK),
         }
     }
@@ -329,22 +334,26 @@ async fn wire(
         clock: common.clock.clone(),
         entropy: common.entropy.clone(),
         configs: channels.configs.0,
+        commands: channels.commands.0,
         config_version: channels.version.subscribe(),
         link: channels.link,
         gauges: Arc::clone(&common.gauges),
     };
+    let hub = remembered(&opened.mqtt, &box_key, broker::KEPT);
+    let outlet = Outlet::new(hub, Clock::system());
     let memory = Memory {
-        hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
-        clock: Clock::system(),
+        outlet: outlet.clone(),
         run: to_hex(&common.entropy.bytes::<6>()?),
     };
     let ears = Ears {
         work: channels.work.1,
         configs: channels.configs.1,
+        commands: channels.commands.1,
         standing: opened.store.standing(),
     };
     let access = channels.access.subscribe();
     let parts = Parts {
+        outlet,
         store: opened.store,
         reader: opened.reader,
         clock: common.clock.clone(),

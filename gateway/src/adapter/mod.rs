@@ -9,6 +9,7 @@ mod book;
 mod entity;
 mod esphome;
 mod json;
+mod order;
 mod place;
 mod presence;
 mod sense;
@@ -27,6 +28,7 @@ use domain::time::Timestamp;
 #[cfg(test)]
 pub use book::tests::{config, enrolment};
 pub use book::{BadCredentialKey, Book, Bridge};
+pub use order::{Order, Why, Wish, can_be_told, order};
 
 /// One MQTT message as it reached the box.
 #[derive(Clone, Copy)]
@@ -54,6 +56,8 @@ struct Family {
     address: for<'t> fn(&'t str, &[u8], &Options) -> Option<&'t str>,
     /// Whether a topic looks like this family's when nobody says whose it is.
     is_spoken: fn(&str) -> bool,
+    /// How a siren, lamp or door of this family is told to do something; `None` where it cannot be.
+    order: fn(&Enrolment, Wish, &str) -> Option<Order>,
 }
 
 /// What an installer set beside address and role.
@@ -68,6 +72,7 @@ const FAMILIES: &[Family] = &[
         bridge: |_| None,
         address: |topic, _, _| Some(topic),
         is_spoken: antuo::is_spoken,
+        order: antuo::order,
     },
     Family {
         name: zigbee2mqtt::NAME,
@@ -75,6 +80,7 @@ const FAMILIES: &[Family] = &[
         bridge: zigbee2mqtt::bridge,
         address: zigbee2mqtt::address,
         is_spoken: zigbee2mqtt::is_spoken,
+        order: zigbee2mqtt::order,
     },
     Family {
         name: statestream::NAME,
@@ -82,6 +88,7 @@ const FAMILIES: &[Family] = &[
         bridge: statestream::bridge,
         address: statestream::address,
         is_spoken: |_| false,
+        order: |_, _, _| None,
     },
     Family {
         name: esphome::NAME,
@@ -89,6 +96,7 @@ const FAMILIES: &[Family] = &[
         bridge: esphome::bridge,
         address: esphome::address,
         is_spoken: esphome::is_spoken,
+        order: esphome::order,
     },
 ];
 
@@ -199,6 +207,13 @@ pub enum Says {
         credential: Option<CredentialDigest>,
         /// Card or code.
         how: How,
+    },
+    /// A siren, lamp or door says what it does: the echo of a command, never evidence.
+    Echo {
+        /// `siren.sounding` or `lamp.lit`.
+        kind: Kind,
+        /// Whether it does.
+        on: bool,
     },
     /// Something that could not be understood.
     Unread {

@@ -46,12 +46,31 @@ use crate::hub::{self, Change, Hub, Message, Plan, Source};
 /// What the broker begins with.
 #[derive(Debug)]
 pub struct Memory {
-    /// Sessions and retained messages from before.
-    pub hub: Hub,
-    /// All deadlines run on its monotonic time.
-    pub clock: Clock,
+    /// Who hears what, from before.
+    pub outlet: Outlet,
     /// Tells the client ids given in this run from those of another.
     pub run: String,
+}
+
+/// The way from the box itself to its clients. It goes through no intake: what the box says is no evidence.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Hall>);
+
+impl Outlet {
+    /// To the clients of a hub; all deadlines run on the clock's monotonic time.
+    #[must_use]
+    pub fn new(hub: Hub, clock: Clock) -> Self {
+        Self(Arc::new(Hall::new(hub, clock)))
+    }
+
+    /// Says something at once to whoever listens. What it changes is to be committed some time.
+    #[must_use = "what it changes is to be committed"]
+    pub fn say(&self, message: Message) -> Vec<Change> {
+        let mut plan = self.0.plan(message, None);
+        let changes = std::mem::take(&mut plan.changes);
+        self.0.deliver(plan);
+        changes
+    }
 }
 
 /// Where a publish comes from.

@@ -10,8 +10,8 @@ use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
 use crate::broker::{Ack, Planned, Publish, Work};
 use crate::clock::Received;
-use crate::hub::Change;
-use crate::site::{Action, Decision, Now};
+use crate::hub::{Change, Message, Properties, Qos};
+use crate::site::{Action, Asked, Decision, Now, Tell};
 use crate::store::row::{Entry, Submission};
 
 use super::queue::Turn;
@@ -164,6 +164,9 @@ impl Intake {
         for action in &decision.actions {
             announce(action);
         }
+        for tell in decision.tells {
+            self.say(tell, into)?;
+        }
         for event in decision.events {
             if event.kind == Kind::IngestRejected {
                 self.parts.gauges.rejected.add(1);
@@ -174,6 +177,44 @@ impl Intake {
             into.entries.push(entry(event, now, false)?);
         }
         into.marks.extend(decision.marks);
+        Ok(())
+    }
+
+    /// Does what a named person asks. Should its fact not be committed nothing was answered, and whoever asked
+    /// asks again.
+    pub(super) async fn obey(&mut self, asked: &Asked) {
+        if !self.is_ready().await {
+            return;
+        }
+        let Some(site) = self.site.as_mut() else {
+            return;
+        };
+        let now = self.parts.clock.now();
+        let mut chance = Chance::new(&self.parts.entropy);
+        let decision = site.ask(asked, &now, &mut || chance.draw());
+        let mut submission = Submission::default();
+        let usable = chance
+            .check()
+            .and_then(|()| self.add(decision, &now, &mut submission));
+        self.commit_or_forget(usable.map(|()| submission)).await;
+    }
+
+    fn say(&self, tell: Tell, into: &mut Submission) -> Result<(), Unusable> {
+        tracing::info!(point = %tell.point, topic = tell.topic, "a device is told");
+        let message = Message {
+            topic: tell.topic.into(),
+            payload: tell.payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: Properties {
+                expiry: u32::try_from(tell.good_for.as_secs()).ok(),
+                ..Properties::default()
+            },
+        };
+        for change in self.parts.outlet.say(message) {
+            let row = memory::seal(change, &self.parts.box_key, &self.parts.entropy);
+            into.mqtt.push(row.map_err(|_| Unusable::Unsealable)?);
+        }
         Ok(())
     }
 
@@ -264,7 +305,7 @@ impl Intake {
     }
 }
 
-/// Local acts have no driver yet: they are shown in the log, by ids.
+/// What the centre hears and sees, by ids.
 fn announce(action: &Action) {
     match action {
         Action::Siren(ring) => {

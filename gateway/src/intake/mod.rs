@@ -24,11 +24,11 @@ use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::broker::{Access, Publish, Talk, Work};
+use crate::broker::{Access, Outlet, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
-use crate::site::{Mark, Site};
+use crate::site::{Asked, Mark, Site};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use queue::Queue;
@@ -57,6 +57,8 @@ pub struct Parts {
     pub config_signing: [u8; 32],
     /// The key that seals them.
     pub box_key: BoxKey,
+    /// The way to sirens, lamps and doors.
+    pub outlet: Outlet,
     /// Who may speak on the MQTT server.
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.
@@ -70,6 +72,8 @@ pub struct Ears {
     pub work: mpsc::Receiver<Work>,
     /// Configs from the cloud.
     pub configs: mpsc::Receiver<SignedConfig>,
+    /// Commands of named people.
+    pub commands: mpsc::Receiver<Asked>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
 }
@@ -149,6 +153,7 @@ impl Intake {
                     Some(config) => self.configure(config).await,
                     None => configs_end = true,
                 },
+                Some(asked) = ears.commands.recv() => self.obey(&asked).await,
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;

@@ -4,13 +4,17 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::broker::{self, Counters, Limits as BrokerLimits, Memory, Settings};
+use crate::broker::{self, Counters, Limits as BrokerLimits, Memory, Outlet, Settings};
 use crate::store::outbox::Limits;
 use crate::store::row::Stream;
 use crate::testing::{
-    CHILD, GATEWAY, Running, SECRET, Scratch, Signer, box_clock, config, epoch, sql,
+    CHILD, GATEWAY, Running, SECRET, Scratch, Signer, box_clock, config, credential, enrolment,
+    epoch, sql,
 };
+use domain::command::{Act, Command};
+use domain::config::Role;
 use domain::event::{Detail, Event, State};
+use domain::id::{CommandId, PersonId, PointKey};
 use domain::kind::{Kind, Lane};
 use domain::time::Timestamp;
 use domain::wire::{Says, read_body};
@@ -23,6 +27,7 @@ struct Box_ {
     n: i64,
     signer: Signer,
     configs: mpsc::Sender<SignedConfig>,
+    commands: mpsc::Sender<Asked>,
     version: watch::Receiver<u64>,
     mqtt: SocketAddr,
     stop: watch::Sender<bool>,
@@ -39,7 +44,11 @@ impl Box_ {
         let entropy = Entropy::system();
         let (access, may_speak) = watch::channel(Arc::default());
         let (version_in, version) = watch::channel(0);
+        let box_key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
+        let hub = remembered(&running.opened.mqtt, &box_key, broker::KEPT);
+        let outlet = Outlet::new(hub, ambient::Clock::system());
         let parts = Parts {
+            outlet: outlet.clone(),
             store: running.opened.store.clone(),
             reader: running.opened.reader.another().await.unwrap(),
             clock: box_clock(),
@@ -47,7 +56,7 @@ impl Box_ {
             gauges: Arc::clone(&running.gauges),
             gateway: GATEWAY,
             config_signing: signer.public(),
-            box_key: BoxKey::read_or_make(scratch.path(), &entropy).unwrap(),
+            box_key,
             access,
             version: version_in,
         };
@@ -55,17 +64,17 @@ impl Box_ {
         let opened = &running.opened;
         let mut intake = Intake::new(parts, &opened.configs, marks, opened.previous);
         intake.begin().await;
-        let box_key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
         let memory = Memory {
-            hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
-            clock: ambient::Clock::system(),
+            outlet: outlet.clone(),
             run: "test".into(),
         };
         let (work_in, work) = mpsc::channel(64);
         let (configs, configs_out) = mpsc::channel(2);
+        let (commands, commands_out) = mpsc::channel(2);
         let ears = Ears {
             work,
             configs: configs_out,
+            commands: commands_out,
             standing: opened.store.standing(),
         };
         let (stop, stopped) = watch::channel(false);
@@ -86,6 +95,7 @@ impl Box_ {
             n,
             signer,
             configs,
+            commands,
             version,
             mqtt,
             stop,
@@ -460,4 +470,68 @@ async fn until_packet(events: &mut EventLoop, wanted: impl Fn(&Packet) -> bool) 
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_fire_frees_the_lock_at_once_and_a_command_is_answered_by_its_fact() {
+    let scratch = Scratch::new();
+    let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
+    let mut with_lock = config(2);
+    let smoke = enrolment("smoke", "antuo/v1/smoke/x", Role::Smoke);
+    let lock = enrolment("lock", "antuo/v1/lock/x", Role::Lock);
+    with_lock.enrolments.extend([smoke, lock]);
+    let logins = ["smoke", "lock"].map(|user| credential(user, &format!("antuo/v1/{user}/#")));
+    with_lock.mqtt_credentials.extend(logins);
+    let signed = box_.signer.sign(&with_lock);
+    box_.configs.send(signed).await.unwrap();
+    box_.version.wait_for(|v| *v == 2).await.unwrap();
+    let (lock, mut lock_hears) = box_.client("lock");
+    lock.subscribe("antuo/v1/lock/x/set", QoS::AtLeastOnce)
+        .await
+        .unwrap();
+    while !matches!(
+        lock_hears.poll().await,
+        Ok(Said::Incoming(Packet::SubAck(_)))
+    ) {}
+    let (smoke, mut smoke_hears) = box_.client("smoke");
+    let fire = r#"{"id":"f-1","kind":"fire.smoke.alarm","state":"raised"}"#;
+    publish(&smoke, "antuo/v1/smoke/x", fire.to_owned()).await;
+    acknowledged(&mut smoke_hears, 1).await;
+    let order = loop {
+        if let Ok(Said::Incoming(Packet::Publish(order))) = lock_hears.poll().await {
+            break order;
+        }
+    };
+    let body: serde_json::Value = serde_json::from_slice(&order.payload).unwrap();
+    assert_eq!(
+        (body["do"].as_str(), order.retain),
+        (Some("release"), false)
+    );
+
+    let point: PointKey = serde_json::from_str(r#"{"device":"smoke","point":"x"}"#).unwrap();
+    let command = Command {
+        id: CommandId(uuid::Uuid::from_u128(1)),
+        by: PersonId(uuid::Uuid::from_u128(2)),
+        expires_at: Timestamp::from_micros(0),
+        act: Act::Acknowledge {
+            point,
+            activation: None,
+        },
+    };
+    let asked = Asked {
+        command,
+        good_until: Duration::MAX,
+    };
+    box_.commands.send(asked.clone()).await.unwrap();
+    box_.commands.send(asked).await.unwrap();
+    let told = box_.wait_for(Lane::LifeSafety, 4).await;
+    let kinds: Vec<Kind> = told.iter().map(|event| event.kind).collect();
+    let expected = [
+        Kind::GatewayStarted,
+        Kind::FireSmokeAlarm,
+        Kind::DoorReleased,
+        Kind::AlarmAcknowledged,
+    ];
+    assert_eq!(kinds, expected);
+    box_.stop().await;
 }

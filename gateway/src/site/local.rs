@@ -3,11 +3,10 @@
 //! Owns the acts and the table from an alarm to them. There is no act that locks anything: in fire a
 //! door can only be released, because nothing else can be said.
 
-use domain::config::Role;
 use domain::id::{EventId, PointKey, ZoneId};
 use domain::kind::{Hazard, Kind, Severity};
 
-use crate::adapter::Book;
+use crate::adapter::{Book, Wish, can_be_told};
 
 /// One act at the centre.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,7 +75,7 @@ fn releases(book: &Book, because: EventId) -> impl Iterator<Item = Action> {
     book.config()
         .enrolments
         .iter()
-        .filter(|e| matches!(e.role, Role::Door | Role::Lock))
+        .filter(|e| can_be_told(e, Wish::Release))
         .map(move |e| Action::Release {
             door: e.key(),
             because,

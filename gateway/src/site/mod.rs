@@ -4,12 +4,16 @@
 //! machine: the caller brings the time and the chance, and commits what comes back. Never does I/O.
 //! The rules R1 to R12 are mechanisms here, so that no adapter has to know them.
 
+mod asked;
 mod burst;
+mod effect;
 mod level;
 mod local;
 mod point;
+mod ring;
 mod roll;
 mod seen;
+mod service;
 mod state;
 mod step;
 #[cfg(test)]
@@ -33,8 +37,11 @@ use domain::time::{ClockTrust, Order, Timestamp};
 use crate::adapter::{
     self, BadCredentialKey, Book, Heard, Message, Reading, Says, Signal, VendorId, ingest_kind,
 };
+pub use asked::Asked;
 use burst::{Burst, Pace, Quota, Speaker};
 pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
+use effect::Effects;
+pub use effect::{CONFIRM_WITHIN, Tell};
 pub use level::KEYS_MAX;
 pub use local::{Action, Ring};
 pub use point::{REPLAY_FOR, TEST_FOR};
@@ -42,6 +49,7 @@ pub use roll::{DROP_OFF, ONE_TAP};
 use roll::{Finding, Roll, Tap};
 use seen::Seen;
 pub use seen::{SEEN_MAX, UNIQUE_FOR, WEAK_FOR};
+use service::Service;
 pub use state::Mark;
 use state::Point;
 use step::{Draft, Step};
@@ -69,8 +77,10 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// To be stored in the same transaction; of two with one key the later counts.
     pub marks: Vec<Mark>,
-    /// To be done at the centre.
+    /// What the centre hears and sees, for the log.
     pub actions: Vec<Action>,
+    /// To be said to sirens, lamps and doors, at once: it does not wait for a disk.
+    pub tells: Vec<Tell>,
 }
 
 /// A centre as its box knows it.
@@ -90,6 +100,10 @@ pub struct Site {
     /// Conditions that were told as there since a bridge last started: their end is no old state.
     said_since: BTreeSet<(PointKey, Kind)>,
     timers: BTreeMap<Timer, Duration>,
+    service: Service,
+    effects: Effects,
+    /// An alarm that may be heard waits for the cloud (G7).
+    not_forwarded: bool,
 }
 
 impl Site {
@@ -118,6 +132,9 @@ impl Site {
             replays: BTreeMap::new(),
             said_since: BTreeSet::new(),
             timers: BTreeMap::new(),
+            service: restored.service,
+            effects: Effects::new(),
+            not_forwarded: false,
         };
         site.supervise(monotonic);
         site.resume_timers(monotonic);
@@ -132,6 +149,7 @@ impl Site {
         let node = config.gateway.to_string();
         self.book = Arc::new(Book::new(config)?);
         self.node = node;
+        self.effects.begin_anew();
         self.supervise(now.monotonic);
         Ok(())
     }
@@ -224,7 +242,11 @@ impl Site {
     fn read(&mut self, step: &mut Step<'_>, reading: Reading) {
         let Reading { point, says } = reading;
         match says {
-            Says::Level { kind, key, active } => self.level(step, &point, kind, &key, active),
+            Says::Level { kind, key, active } => {
+                self.echo(step, &point, kind, active.is_some());
+                self.level(step, &point, kind, &key, active);
+            }
+            Says::Echo { kind, on } => self.echo(step, &point, kind, on),
             // A moment in a retained copy is past (R3).
             Says::Moment { .. } | Says::Access { .. } if step.is_retained() => {}
             Says::Moment { kind, state } => self.moment(step, &point, kind, state),
@@ -351,8 +373,12 @@ impl Site {
         }
     }
 
-    fn finish(&mut self, step: Step<'_>) -> Decision {
+    fn finish(&mut self, mut step: Step<'_>) -> Decision {
+        self.show(&mut step);
         let mut marks = Vec::new();
+        for (id, absence) in self.service.take_touched() {
+            marks.push(state::of_absence(id, absence));
+        }
         if !step.events.is_empty() {
             marks.push(state::of_order(self.order));
         }
@@ -373,6 +399,7 @@ impl Site {
             events: step.events,
             marks,
             actions: step.actions,
+            tells: step.tells,
         }
     }
 }
@@ -389,7 +416,7 @@ fn turn(says: &Says) -> u8 {
             active: Some(_), ..
         } => 1,
         Says::Level { active: None, .. } => 2,
-        Says::Moment { .. } | Says::Access { .. } | Says::Unread { .. } => 1,
+        Says::Moment { .. } | Says::Access { .. } | Says::Echo { .. } | Says::Unread { .. } => 1,
     }
 }
 

@@ -70,6 +70,12 @@ impl Seen {
             .is_some_and(|at| now.since(*at) < lifetime(id))
     }
 
+    /// Whether something of this name was ever taken and is not forgotten.
+    #[must_use]
+    pub fn has(&self, name: &Name) -> bool {
+        self.at.contains_key(name)
+    }
+
     /// Remembers a message.
     pub fn take(&mut self, name: Name, at: Timestamp) {
         self.at.insert(name, at);

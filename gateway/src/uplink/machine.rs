@@ -11,7 +11,7 @@ use domain::kind::Lane;
 use domain::wire::{Batch, Down, Hello, Receipt, Refused, SignedConfig, Up, WIRE_READS, Welcome};
 
 use super::lanes::{Lanes, Load};
-use crate::site::Now;
+use crate::site::{Asked, Now};
 use crate::store::{Heads, Held, StreamHead};
 
 /// How often the cloud is pinged, which also keeps the line open through NAT and balancers.
@@ -146,6 +146,8 @@ pub enum Effect {
     Receipt(Receipt),
     /// Hand a Config to whoever applies it.
     Config(SignedConfig),
+    /// Pass this command on.
+    Command(Asked),
 }
 
 impl Effect {
@@ -160,7 +162,8 @@ impl Effect {
             | Self::Close(_)
             | Self::Load(_)
             | Self::Receipt(_)
-            | Self::Config(_) => None,
+            | Self::Config(_)
+            | Self::Command(_) => None,
         }
     }
 }
@@ -345,10 +348,17 @@ impl Uplink {
                 self.heard(false);
                 vec![Effect::Config(config)]
             }
+            (Phase::Up(_), Down::Command(sent)) => {
+                self.heard(false);
+                vec![Effect::Command(Asked {
+                    good_until: at + Duration::from_millis(sent.lives_ms),
+                    command: sent.command,
+                })]
+            }
             (Phase::Up(_), Down::Welcome(_))
             | (
                 Phase::Resting { .. } | Phase::Opening | Phase::Greeting { .. },
-                Down::Welcome(_) | Down::Receipt(_) | Down::Config(_),
+                Down::Welcome(_) | Down::Receipt(_) | Down::Config(_) | Down::Command(_),
             ) => self.close(Trouble::BrokenFrame),
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
+use crate::site::Asked;
 use crate::store::{Heads, Reader, Store};
 use line::Line;
 pub use line::Peer;
@@ -65,6 +66,8 @@ pub struct Driver {
     pub entropy: Entropy,
     /// Takes Configs.
     pub configs: mpsc::Sender<SignedConfig>,
+    /// Takes commands; with a full channel they are not taken.
+    pub commands: mpsc::Sender<Asked>,
     /// The Config version the box runs.
     pub config_version: watch::Receiver<u64>,
     /// Shows how the link stands.
@@ -231,6 +234,14 @@ impl Talk {
             Effect::Config(config) => {
                 // Without a control the process is ending.
                 let _ = self.driver.configs.send(config).await;
+                None
+            }
+            Effect::Command(asked) => {
+                let id = asked.command.id;
+                // The cloud says it again until its fact has come up or it has expired.
+                if self.driver.commands.try_send(asked).is_err() {
+                    tracing::warn!(%id, "a command is not taken now: too many wait");
+                }
                 None
             }
         }

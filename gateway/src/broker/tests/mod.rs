@@ -90,8 +90,7 @@ pub(super) fn town() -> Access {
 /// A broker's memory of nobody.
 pub(super) fn memory(kept: hub::Limits) -> Memory {
     Memory {
-        hub: Hub::new(kept),
-        clock: Clock::system(),
+        outlet: Outlet::new(Hub::new(kept), Clock::system()),
         run: "test".to_owned(),
     }
 }

@@ -101,7 +101,7 @@ impl World {
                         self.cut();
                         inputs.push_back(Input::Lost { trouble, chance: 0 });
                     }
-                    Effect::Ping | Effect::Config(_) => {}
+                    Effect::Ping | Effect::Config(_) | Effect::Command(_) => {}
                 }
             }
         }
