@@ -23,7 +23,7 @@ const HOUSES: &[House] = &[
         floors: &[
             (8, &["main", "app"]),
             (7, &["status"]),
-            (6, &["intake", "uplink", "config"]),
+            (6, &["intake", "uplink", "config", "forwarding"]),
             (5, &["control"]),
             (4, &["store", "broker", "decode"]),
             (3, &["clock"]),

@@ -8,7 +8,6 @@ use std::future::{Future, pending};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ambient::{Clock, Entropy, NoEntropy};
 use domain::digest::to_hex;
@@ -21,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
+use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Ears, Intake, Parts, remembered};
@@ -95,7 +95,7 @@ struct Channels {
     access: watch::Sender<Arc<Access>>,
     version: watch::Sender<u64>,
     link: watch::Sender<Link>,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
+    waiting: Told,
     configs: (
         mpsc::Sender<domain::wire::SignedConfig>,
         mpsc::Receiver<domain::wire::SignedConfig>,
@@ -110,7 +110,10 @@ impl Channels {
             access: watch::Sender::new(Arc::new(Access::default())),
             version: watch::Sender::new(0),
             link: watch::Sender::new(Link::Connecting),
-            waiting: watch::Sender::new([None; 3]),
+            waiting: Told {
+                ages: watch::Sender::new([None; 3]),
+                unforwarded: watch::Sender::default(),
+            },
             configs: mpsc::channel(CONFIGS),
             commands: mpsc::channel(COMMANDS),
             work: mpsc::channel(WORK),
@@ -246,7 +249,7 @@ fn start(
     let counters = Arc::clone(&shown.broker);
     let stop = stopped.clone();
     let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
-    let watching = status::watch_waiting(looking, clock.clone(), gauges, waiting, stopped.clone());
+    let watching = forwarding::watch(looking, clock.clone(), gauges, waiting, stopped.clone());
     vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
@@ -269,7 +272,7 @@ struct Begun {
     memory: Memory,
     access: watch::Receiver<Arc<Access>>,
     shown: Shown,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
+    waiting: Told,
     looking: Reader,
     inspecting: (Store, Reader),
     clock: BoxClock,
@@ -349,6 +352,7 @@ async fn wire(
         work: channels.work.1,
         configs: channels.configs.1,
         commands: channels.commands.1,
+        unforwarded: channels.waiting.unforwarded.subscribe(),
         standing: opened.store.standing(),
     };
     let access = channels.access.subscribe();
@@ -398,7 +402,7 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         link: channels.link.subscribe(),
         standing: store.standing(),
         version: channels.version.subscribe(),
-        waiting: channels.waiting.subscribe(),
+        waiting: channels.waiting.ages.subscribe(),
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -18,15 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::broker::{CloseReason, Counters, Refusal};
-use crate::clock::{BoxClock, age};
+use crate::forwarding::Ages;
 use crate::gauges::Gauges;
-use crate::store::{Reader, Standing};
+use crate::store::Standing;
 use crate::uplink::Link;
-
-/// A life-safety event without the cloud's receipt for longer than this is "not forwarded" (G7).
-pub const NOT_FORWARDED_AFTER: Duration = Duration::from_secs(10);
-/// How often the age of the oldest waiting rows is looked up.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is shown.
 #[derive(Clone)]
@@ -44,7 +38,7 @@ pub struct Shown {
     /// The Config version in force; 0 = none.
     pub version: watch::Receiver<u64>,
     /// Age of the oldest row without a receipt, per lane.
-    pub waiting: watch::Receiver<[Option<Duration>; 3]>,
+    pub waiting: watch::Receiver<Ages>,
 }
 
 /// Answers until told to stop.
@@ -63,57 +57,6 @@ pub async fn serve(listener: TcpListener, shown: Shown, mut stop: watch::Receive
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the status listener ended");
-    }
-}
-
-/// Looks up how long the oldest rows have waited, and raises the "not forwarded" flag (G7).
-pub async fn watch_waiting(
-    mut reader: Reader,
-    clock: BoxClock,
-    gauges: Arc<Gauges>,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        // What cannot be read has waited at least as long as when it last could be.
-        let known = *waiting.borrow();
-        let mut ages = [None; 3];
-        let mut unreadable = false;
-        for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
-            if gauges.lane(lane).rows.get() == 0 {
-                continue;
-            }
-            match reader.oldest(lane).await {
-                Ok(oldest) => {
-                    let ages = oldest.iter().map(|(at, boot)| waited(&clock, *at, boot));
-                    *slot = ages.max();
-                }
-                Err(error) => {
-                    *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
-                    unreadable |= lane == Lane::LifeSafety;
-                    tracing::error!(error = %crate::chain(&error), "the store cannot be read");
-                }
-            }
-        }
-        let late = unreadable || ages[0].is_some_and(|age| age > NOT_FORWARDED_AFTER);
-        if gauges.not_forwarded.set(late) {
-            if late {
-                tracing::error!("not forwarded: dial 110 / 119 yourself");
-            } else {
-                tracing::info!("forwarded");
-            }
-        }
-        waiting.send_replace(ages);
-        let told = tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await;
-        if told.is_ok() {
-            return;
-        }
-    }
-}
-
-fn waited(clock: &BoxClock, received: crate::clock::Received, boot: &str) -> Duration {
-    match age(received, boot == &**clock.boot(), &clock.now()) {
-        domain::time::Age::Known(ms) | domain::time::Age::AtLeast(ms) => Duration::from_millis(ms),
     }
 }
 
@@ -312,6 +255,3 @@ fn line(out: &mut String, name: &str, label: &str, value: impl std::fmt::Display
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{name}{label} {value}");
 }
-
-#[cfg(test)]
-mod tests;

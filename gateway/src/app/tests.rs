@@ -1,6 +1,8 @@
 //! The whole box, run as its program runs it, with damage done to its file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 use std::net::SocketAddr;
 
 use base64::Engine as _;

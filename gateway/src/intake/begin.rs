@@ -27,7 +27,10 @@ impl Intake {
                 Ok(checked) => {
                     let now = self.parts.clock.now();
                     match Site::new(Arc::clone(&checked.config), marks, now.monotonic) {
-                        Ok(site) => self.site = Some(site),
+                        Ok(mut site) => {
+                            site.set_unforwarded(&self.unforwarded);
+                            self.site = Some(site);
+                        }
                         Err(error) => tracing::error!(%error, "the Config kept cannot be used"),
                     }
                     self.put_in_force(checked);

@@ -28,7 +28,7 @@ use crate::broker::{Access, Outlet, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
-use crate::site::{Asked, Mark, Site};
+use crate::site::{Asked, Mark, Site, Unforwarded};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use queue::Queue;
@@ -74,6 +74,8 @@ pub struct Ears {
     pub configs: mpsc::Receiver<SignedConfig>,
     /// Commands of named people.
     pub commands: mpsc::Receiver<Asked>,
+    /// Alarms that wait for the cloud.
+    pub unforwarded: watch::Receiver<Unforwarded>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
 }
@@ -88,6 +90,8 @@ pub struct Intake {
     unstarted: Option<Option<Previous>>,
     /// A Config that could not be committed.
     unapplied: Option<SignedConfig>,
+    /// What sirens and lamps must say of it, in whatever site.
+    unforwarded: Unforwarded,
     /// What was recorded of the store's standing.
     told: Standing,
     queue: Queue<Box<Publish>>,
@@ -110,6 +114,7 @@ impl Intake {
             site: None,
             unstarted: Some(previous),
             unapplied: None,
+            unforwarded: Unforwarded::default(),
             told: Standing::default(),
             queue: Queue::default(),
             talks: Vec::new(),
@@ -153,6 +158,12 @@ impl Intake {
                     Some(config) => self.configure(config).await,
                     None => configs_end = true,
                 },
+                Ok(()) = ears.unforwarded.changed() => {
+                    self.unforwarded = ears.unforwarded.borrow_and_update().clone();
+                    if let Some(site) = self.site.as_mut() {
+                        site.set_unforwarded(&self.unforwarded);
+                    }
+                }
                 Some(asked) = ears.commands.recv() => self.obey(&asked).await,
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();

@@ -75,6 +75,7 @@ impl Box_ {
             work,
             configs: configs_out,
             commands: commands_out,
+            unforwarded: watch::channel(Unforwarded::default()).1,
             standing: opened.store.standing(),
         };
         let (stop, stopped) = watch::channel(false);

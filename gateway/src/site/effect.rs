@@ -3,15 +3,15 @@
 //! Owns the wish for each of them, its repeats and the fault when no effect is seen. A siren that was told
 //! is not a siren that sounds: only its own word counts, and where it has none the enrolment says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::event::Detail;
 use domain::id::PointKey;
-use domain::kind::Kind;
+use domain::kind::{Hazard, Kind};
 
 use super::Site;
-use super::local::Action;
+use super::local::{Action, is_silent};
 use super::step::Step;
 use super::timed::Timer;
 use crate::adapter::{Why, Wish, can_be_told, order};
@@ -37,6 +37,32 @@ pub struct Tell {
     pub payload: Vec<u8>,
     /// How long it may wait for the device.
     pub good_for: Duration,
+}
+
+/// Alarms that wait too long for the cloud's receipt.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Unforwarded {
+    /// The points that called, and for what.
+    pub alarms: BTreeSet<(PointKey, Hazard)>,
+    /// There may be others: something cannot be read, or is too much to be read.
+    pub unknown: bool,
+}
+
+impl Unforwarded {
+    /// Nobody knows.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            unknown: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether any waits.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.unknown || !self.alarms.is_empty()
+    }
 }
 
 /// What sirens and lamps are told.
@@ -91,8 +117,11 @@ struct Awaited {
 }
 
 impl Site {
-    /// Whether an alarm waits for the cloud that may be heard (G7).
-    pub fn set_not_forwarded(&mut self, waits: bool) {
+    /// Takes the alarms that wait for the cloud (G7). A silent one stays silent here: it is for the carers' page.
+    pub fn set_unforwarded(&mut self, unforwarded: &Unforwarded) {
+        let is_heard =
+            |(point, hazard): &(PointKey, Hazard)| !is_silent(self.book.enrolment(point), *hazard);
+        let waits = unforwarded.unknown || unforwarded.alarms.iter().any(is_heard);
         if self.not_forwarded != waits {
             self.not_forwarded = waits;
             self.effects.stale = true;

@@ -3,6 +3,7 @@
 //! Owns the acts and the table from an alarm to them. There is no act that locks anything: in fire a
 //! door can only be released, because nothing else can be said.
 
+use domain::config::Enrolment;
 use domain::id::{EventId, PointKey, ZoneId};
 use domain::kind::{Hazard, Kind, Severity};
 
@@ -51,8 +52,7 @@ pub fn on_ring(
         return Vec::new();
     };
     let enrolment = book.enrolment(point);
-    let silent = enrolment.is_some_and(|e| e.options.get("silent") == Some(&true.into()));
-    if severity == Severity::Test || (silent && hazard == Hazard::Panic) {
+    if severity == Severity::Test || is_silent(enrolment, hazard) {
         return Vec::new();
     }
     let ring = Ring {
@@ -69,6 +69,13 @@ pub fn on_ring(
         actions.extend(releases(book, event));
     }
     actions
+}
+
+/// Whether the installer wants no noise of this: a call for help that the intruder must not hear.
+#[must_use]
+pub fn is_silent(enrolment: Option<&Enrolment>, hazard: Hazard) -> bool {
+    let wanted = enrolment.is_some_and(|e| e.options.get("silent") == Some(&true.into()));
+    wanted && hazard == Hazard::Panic
 }
 
 fn releases(book: &Book, because: EventId) -> impl Iterator<Item = Action> {

@@ -41,7 +41,7 @@ pub use asked::Asked;
 use burst::{Burst, Pace, Quota, Speaker};
 pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
 use effect::Effects;
-pub use effect::{CONFIRM_WITHIN, Tell};
+pub use effect::{CONFIRM_WITHIN, Tell, Unforwarded};
 pub use level::KEYS_MAX;
 pub use local::{Action, Ring};
 pub use point::{REPLAY_FOR, TEST_FOR};

@@ -4,6 +4,7 @@ use domain::command::{
     Act, Bypass, Command, DRILL_MARK, Ended, Scope, Stamp, Test, TestKind, Unfit,
 };
 use domain::id::{CommandId, PersonId};
+use domain::kind::Hazard;
 use uuid::Uuid;
 
 use super::*;
@@ -389,14 +390,31 @@ fn a_siren_nobody_can_tell_is_a_fault_as_soon_as_it_is_wanted() {
 
 #[test]
 fn an_alarm_that_waits_for_the_cloud_is_heard_at_the_centre() {
-    let mut rig = Rig::new([own("siren", Role::Siren), own("b", Role::PanicButton)]);
+    let mut silent = own("s", Role::PanicButton);
+    silent.options.insert("silent".into(), true.into());
+    let others = [own("siren", Role::Siren), own("b", Role::PanicButton)];
+    let mut rig = Rig::new(others.into_iter().chain([silent]));
     rig.wait(secs(1));
-    rig.site.set_not_forwarded(true);
+    let mut waiting = Unforwarded::default();
+    waiting.alarms.insert((point("s"), Hazard::Panic));
+    rig.site.set_unforwarded(&waiting);
+    assert_eq!(
+        rig.wait(Duration::ZERO),
+        [],
+        "a silent panic is for the carers' page"
+    );
+    let told = rig.told();
+    assert!(
+        !told.iter().any(|line| line.contains("not_forwarded")),
+        "{told:?}"
+    );
+    waiting.alarms.insert((point("b"), Hazard::Panic));
+    rig.site.set_unforwarded(&waiting);
     rig.wait(Duration::ZERO);
     assert_eq!(rig.told(), ["antuo/v1/siren/x/set sound not_forwarded"]);
     rig.press("b", "1");
     assert_eq!(rig.told(), ["antuo/v1/siren/x/set sound alarm"]);
-    rig.site.set_not_forwarded(false);
+    rig.site.set_unforwarded(&Unforwarded::default());
     rig.wait(Duration::ZERO);
     assert_eq!(rig.told(), Vec::<String>::new(), "the alarm still sounds");
 }
