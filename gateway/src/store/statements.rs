@@ -20,11 +20,15 @@ use crate::site::{Mark, SEEN_MAX, UNIQUE_FOR};
 const CONFIGS_KEPT: u64 = 2;
 /// Rows of one statement; SQLite takes 32,766 values in one (sqlite.org/limits.html).
 const ROWS_AT_ONCE: usize = 1_000;
+/// Rows up to which a statement is kept prepared: most commits are that small and much alike. A longer one is
+/// prepared anew, for a kept one costs memory by its length.
+const PREPARED_ROWS: usize = 32;
 /// Expired vendor ids removed for each new one: more than one, so that the table shrinks.
 const EXPIRED_PER_NEW: usize = 2;
 
 /// Inserts rows. Their epochs must be in the table of epochs.
 pub async fn append(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<(), WriteError> {
+    let prepared = rows.len() <= PREPARED_ROWS;
     let mut tuples = Vec::with_capacity(rows.len());
     for row in rows {
         let body = bytes_of(&row.body)?;
@@ -43,7 +47,8 @@ pub async fn append(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result
             .push_bind(i64::from(row.received.trusted))
             .push_bind(body);
     });
-    query.build().persistent(false).execute(connection).await?;
+    let query = query.build().persistent(prepared);
+    query.execute(connection).await?;
     Ok(())
 }
 
@@ -100,12 +105,14 @@ async fn keep_states(
     if states.is_empty() {
         return Ok(());
     }
+    let prepared = states.len() <= PREPARED_ROWS;
     let mut query = QueryBuilder::<Sqlite>::new("insert into mark (key, body) ");
     query.push_values(states, |mut tuple, (key, body)| {
         tuple.push_bind(key).push_bind(body);
     });
     query.push(" on conflict (key) do update set body = excluded.body");
-    query.build().persistent(false).execute(connection).await?;
+    let query = query.build().persistent(prepared);
+    query.execute(connection).await?;
     Ok(())
 }
 
@@ -134,15 +141,13 @@ async fn remember(
         return Ok(());
     };
     let expired = to_sql((seen.len() * EXPIRED_PER_NEW) as u64);
+    let prepared = seen.len() <= PREPARED_ROWS;
     let mut query = QueryBuilder::<Sqlite>::new("insert into seen (at, vendor) ");
     query.push_values(seen, |mut tuple, (vendor, at)| {
         tuple.push_bind(at.micros()).push_bind(vendor.to_vec());
     });
-    query
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+    let query = query.build().persistent(prepared);
+    query.execute(&mut *connection).await?;
     sqlx::query(
         "delete from seen where n in (select n from seen order by n limit ?)
          and (at < ? or n <= (select max(n) from seen) - ?)",
@@ -265,7 +270,7 @@ pub async fn save(
            through_seq = excluded.through_seq, ranges = excluded.ranges,
            rows = excluded.rows, bytes = excluded.bytes",
     );
-    query.build().persistent(false).execute(connection).await?;
+    query.build().execute(connection).await?;
     Ok(())
 }
 
