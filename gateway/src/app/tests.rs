@@ -60,7 +60,10 @@ impl Home {
             cloud_address: cloud.local_addr().unwrap().to_string(),
             server_name: ServerName::try_from("localhost").unwrap(),
             lan: None,
-            mqtt: vec!["127.0.0.1:0".parse().unwrap()],
+            mqtt: Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..Doors::default()
+            },
             status: "127.0.0.1:0".parse().unwrap(),
             clock: Trust::System,
             outbox: Limits::DEFAULT,

@@ -114,11 +114,15 @@ impl Bench {
 
     pub(super) async fn with_intake(limits: Limits, room: usize) -> Self {
         let settings = Settings {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            doors: Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..Doors::default()
+            },
+            tls: None,
             limits,
         };
         let bound = bind(settings).await.unwrap();
-        let address = bound.addresses()[0];
+        let address = bound.addresses().tcp[0];
         let (access, access_seen) = watch::channel(Arc::new(town()));
         let (publishes, intake) = mpsc::channel(room);
         let (notices_to, notices) = mpsc::channel(4096);
