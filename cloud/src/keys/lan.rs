@@ -114,15 +114,15 @@ impl LanAuthority {
         read_issuer(&files.lan_ca, &files.lan_ca_key).map(Self)
     }
 
-    /// A server certificate for a box under these names, the first its common name.
+    /// A server certificate for a box under these names.
     ///
     /// # Errors
     /// When no certificate can be made.
     pub fn issue(&self, names: &[LanName], now: Timestamp) -> Result<Issued, rcgen::Error> {
         let texts: Vec<String> = names.iter().map(|name| name.0.clone()).collect();
-        let first = texts.first().cloned().unwrap_or_default();
         let mut params = CertificateParams::new(texts)?;
-        named(&mut params, &first);
+        // No name of its network: OpenSSL would hold an address here to be a host name, and not a permitted one.
+        named(&mut params, "Antuo box");
         let at = |instant: Timestamp| {
             date_time_ymd(1970, 1, 1) + instant.since(Timestamp::from_micros(0))
         };
