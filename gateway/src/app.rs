@@ -17,13 +17,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Outlet, Settings};
+use crate::broker::{self, Access, BindError, Bound, Doors, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Ears, Intake, Parts, remembered};
+use crate::lan::{self, LanError};
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::site::Asked;
 use crate::status::{self, Shown};
@@ -63,6 +64,9 @@ pub enum RunError {
     /// The store is damaged. The next start sets it aside and takes over what reads.
     #[error("the store is damaged, the next start rescues what can be read: {0}")]
     Damaged(Arc<str>),
+    /// Its certificate for its centre's network.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -132,8 +136,10 @@ pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), R
     let addresses = config.data_dir.join("addresses.json");
     let _alone = make_ready(&config.data_dir, &addresses)?;
     let common = common(config)?;
+    let lan = config.lan.as_ref().map(lan::server_config).transpose()?;
     let bound = broker::bind(Settings {
-        listen: config.mqtt.clone(),
+        doors: config.mqtt.clone(),
+        tls: lan,
         limits: broker::Limits::default(),
     })
     .await?;
@@ -459,8 +465,17 @@ fn remove(addresses: &Path) -> Result<(), RunError> {
 /// Says where the doors are, whole or not at all.
 fn write_addresses(file: &PathBuf, bound: &Bound, page: &TcpListener) -> Result<(), RunError> {
     let status = page.local_addr().map_err(failed("status.listen"))?;
+    let Doors {
+        tcp,
+        tls,
+        websocket,
+        websocket_tls,
+    } = bound.addresses();
     let text = json!({
-        "mqtt": bound.addresses(),
+        "mqtt": tcp,
+        "mqtt_tls": tls,
+        "mqtt_websocket": websocket,
+        "mqtt_websocket_tls": websocket_tls,
         "status": status,
         "pid": std::process::id(),
     })

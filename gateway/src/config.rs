@@ -9,7 +9,9 @@ use std::{fs, io};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::broker::Doors;
 use crate::clock::Trust;
+use crate::lan::LanFiles;
 use crate::store::outbox::Limits;
 
 /// Overrides `cloud.address`: the cloud may move while the file stays.
@@ -29,8 +31,10 @@ pub struct Config {
     pub cloud_address: String,
     /// The name the cloud's certificate must carry.
     pub server_name: ServerName<'static>,
+    /// The box's certificate in its centre's network; none: it speaks no TLS there.
+    pub lan: Option<LanFiles>,
     /// Where devices connect.
-    pub mqtt: Vec<SocketAddr>,
+    pub mqtt: Doors,
     /// Where the box tells how it is; loopback only.
     pub status: SocketAddr,
     /// What vouches for the wall clock.
@@ -65,8 +69,17 @@ pub enum ConfigError {
     #[error("cloud.server_name {0:?} is neither a host name nor an address")]
     ServerName(String),
     /// Nobody could connect.
-    #[error("mqtt.listen is empty; name at least one address, such as 192.168.1.10:1883")]
+    #[error(
+        "[mqtt] names no address; give at least one in listen, tls, websocket or websocket_tls, such as \
+         listen = [\"192.168.1.10:1883\"]"
+    )]
     NoListener,
+    /// A TLS listener has nothing to show.
+    #[error(
+        "mqtt.{0} needs the box's certificate for its centre's network: name certificate and key under [lan]; \
+         `antuo-cloud provision --lan-name` or `antuo-cloud lan-certificate` makes them"
+    )]
+    NoLanCertificate(&'static str),
     /// The status page has no log-in.
     #[error("status.listen {0} is not on this machine; it has no log-in, so use 127.0.0.1")]
     StatusNotLocal(SocketAddr),
@@ -80,6 +93,7 @@ pub enum ConfigError {
 struct File {
     data_dir: PathBuf,
     cloud: Cloud,
+    lan: Option<Lan>,
     mqtt: Mqtt,
     status: Status,
     #[serde(default)]
@@ -98,8 +112,22 @@ struct Cloud {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Lan {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Mqtt {
+    #[serde(default)]
     listen: Vec<SocketAddr>,
+    #[serde(default)]
+    tls: Vec<SocketAddr>,
+    #[serde(default)]
+    websocket: Vec<SocketAddr>,
+    #[serde(default)]
+    websocket_tls: Vec<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -167,9 +195,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     }
     let server_name = ServerName::try_from(file.cloud.server_name.clone())
         .map_err(|_| ConfigError::ServerName(file.cloud.server_name))?;
-    if file.mqtt.listen.is_empty() {
-        return Err(ConfigError::NoListener);
-    }
+    let mqtt = doors(file.mqtt, file.lan.is_some())?;
     if !file.status.listen.ip().is_loopback() {
         return Err(ConfigError::StatusNotLocal(file.status.listen));
     }
@@ -182,7 +208,11 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
         identity: folder.join(file.cloud.identity),
         cloud_address: address,
         server_name,
-        mqtt: file.mqtt.listen,
+        lan: file.lan.map(|lan| LanFiles {
+            certificate: folder.join(lan.certificate),
+            key: folder.join(lan.key),
+        }),
+        mqtt,
         status: file.status.listen,
         clock: file.clock.trust,
         outbox: Limits {
@@ -190,6 +220,30 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
             reserve_bytes: (bytes / 8).min(Limits::DEFAULT.reserve_bytes),
             ..Limits::DEFAULT
         },
+    })
+}
+
+fn doors(mqtt: Mqtt, with_certificate: bool) -> Result<Doors, ConfigError> {
+    let Mqtt {
+        listen,
+        tls,
+        websocket,
+        websocket_tls,
+    } = mqtt;
+    let lists = [&listen, &tls, &websocket, &websocket_tls];
+    if lists.iter().all(|list| list.is_empty()) {
+        return Err(ConfigError::NoListener);
+    }
+    for (name, list) in [("tls", &tls), ("websocket_tls", &websocket_tls)] {
+        if !list.is_empty() && !with_certificate {
+            return Err(ConfigError::NoLanCertificate(name));
+        }
+    }
+    Ok(Doors {
+        tcp: listen,
+        tls,
+        websocket,
+        websocket_tls,
     })
 }
 
@@ -222,8 +276,43 @@ listen = "127.0.0.1:9000"
         let config = read(GOOD, None).unwrap();
         assert_eq!(config.cloud_address, "cloud.example:8443");
         assert_eq!(config.outbox, Limits::DEFAULT);
+        assert_eq!(config.lan, None);
         let moved = read(GOOD, Some("127.0.0.1:1")).unwrap();
         assert_eq!(moved.cloud_address, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn the_files_of_the_centres_network_lie_beside_the_settings() {
+        let with =
+            format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\nkey = \"/elsewhere/lan.key\"\n");
+        let config = read(&with, None).unwrap();
+        let lan = config.lan.unwrap();
+        assert_eq!(lan.certificate, config.data_dir.join("lan.pem"));
+        assert_eq!(lan.key, Path::new("/elsewhere/lan.key"));
+        let half = format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\n");
+        assert!(read(&half, None).unwrap_err().to_string().contains("key"));
+    }
+
+    #[test]
+    fn devices_are_heard_only_where_and_as_the_file_says() {
+        let only = |list: &str| GOOD.replace("listen = [\"127.0.0.1:1883\"]", list);
+        let lan = "[lan]\ncertificate = \"lan.pem\"\nkey = \"lan.key\"\n";
+        let address = "127.0.0.1:8883".parse().unwrap();
+        for name in ["tls", "websocket_tls"] {
+            let text = only(&format!("{name} = [\"127.0.0.1:8883\"]"));
+            let refused = read(&text, None).unwrap_err().to_string();
+            assert!(refused.contains(&format!("mqtt.{name} needs")), "{refused}");
+            let doors = read(&format!("{text}{lan}"), None).unwrap().mqtt;
+            assert_eq!([&doors.tls[..], &doors.websocket_tls].concat(), [address]);
+            assert!(doors.tcp.is_empty() && doors.websocket.is_empty());
+        }
+        let doors = read(&only("websocket = [\"127.0.0.1:8883\"]"), None)
+            .unwrap()
+            .mqtt;
+        assert_eq!(doors.websocket, [address]);
+        assert!(doors.tcp.is_empty());
+        let none = read(&only(""), None).unwrap_err().to_string();
+        assert!(none.contains("at least one"), "{none}");
     }
 
     #[test]

@@ -61,7 +61,11 @@ impl Home {
             identity: scratch.path().to_owned(),
             cloud_address: cloud.local_addr().unwrap().to_string(),
             server_name: ServerName::try_from("localhost").unwrap(),
-            mqtt: vec!["127.0.0.1:0".parse().unwrap()],
+            lan: None,
+            mqtt: Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..Doors::default()
+            },
             status: "127.0.0.1:0".parse().unwrap(),
             clock: Trust::System,
             outbox: Limits::DEFAULT,

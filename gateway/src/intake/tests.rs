@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::broker::{self, Counters, Limits as BrokerLimits, Memory, Outlet, Settings};
+use crate::broker::{self, Counters, Doors, Limits as BrokerLimits, Memory, Outlet, Settings};
 use crate::store::outbox::Limits;
 use crate::store::row::Stream;
 use crate::testing::{
@@ -80,11 +80,15 @@ impl Box_ {
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            doors: Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..Doors::default()
+            },
+            tls: None,
             limits: BrokerLimits::default(),
         };
         let bound = broker::bind(settings).await.unwrap();
-        let mqtt = bound.addresses()[0];
+        let mqtt = bound.addresses().tcp[0];
         let (notices, _) = mpsc::channel(1);
         let counters = Arc::new(Counters::default());
         let serve = broker::serve(
