@@ -241,7 +241,14 @@ fn start(
     let counters = Arc::clone(&shown.broker);
     let stop = stopped.clone();
     let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
-    let watching = status::watch_waiting(looking, clock.clone(), gauges, waiting, stopped.clone());
+    let watching = status::watch_waiting(
+        looking,
+        shown.afloat.clone(),
+        clock.clone(),
+        gauges,
+        waiting,
+        stopped.clone(),
+    );
     vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
@@ -390,6 +397,7 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         standing: store.standing(),
         version: channels.version.subscribe(),
         waiting: channels.waiting.subscribe(),
+        afloat: store.afloat().subscribe(),
     }
 }
 

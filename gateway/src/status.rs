@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::broker::{CloseReason, Counters, Refusal};
 use crate::clock::{BoxClock, age};
 use crate::gauges::Gauges;
+use crate::store::afloat::Afloat;
 use crate::store::{Reader, Standing};
 use crate::uplink::Link;
 
@@ -45,6 +46,8 @@ pub struct Shown {
     pub version: watch::Receiver<u64>,
     /// Age of the oldest row without a receipt, per lane.
     pub waiting: watch::Receiver<[Option<Duration>; 3]>,
+    /// What memory alone holds while the disk takes nothing.
+    pub afloat: watch::Receiver<Afloat>,
 }
 
 /// Answers until told to stop.
@@ -69,6 +72,7 @@ pub async fn serve(listener: TcpListener, shown: Shown, mut stop: watch::Receive
 /// Looks up how long the oldest rows have waited, and raises the "not forwarded" flag (G7).
 pub async fn watch_waiting(
     mut reader: Reader,
+    afloat: watch::Receiver<Afloat>,
     clock: BoxClock,
     gauges: Arc<Gauges>,
     waiting: watch::Sender<[Option<Duration>; 3]>,
@@ -80,13 +84,16 @@ pub async fn watch_waiting(
         let mut ages = [None; 3];
         let mut unreadable = false;
         for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
+            let floats = afloat.borrow().oldest(lane);
+            let floats = floats.map(|at| waited(&clock, at, clock.boot()));
             if gauges.lane(lane).rows.get() == 0 {
+                *slot = floats;
                 continue;
             }
             match reader.oldest(lane).await {
                 Ok(oldest) => {
                     let ages = oldest.iter().map(|(at, boot)| waited(&clock, *at, boot));
-                    *slot = ages.max();
+                    *slot = ages.chain(floats).max();
                 }
                 Err(error) => {
                     *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
@@ -135,8 +142,8 @@ impl Shown {
                 "no configuration from the cloud yet: no device can log in",
             ),
             (
-                standing.failing,
-                "the disk does not take events: devices are not acknowledged",
+                standing.failing || self.afloat.borrow().epoch().is_some(),
+                "the disk does not take events: life safety goes up from memory and is acknowledged when the cloud has it, all else is not acknowledged",
             ),
             (
                 standing.shedding,
@@ -177,6 +184,7 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
         "config_version": *shown.version.borrow(),
         "devices_connected": shown.broker.sessions.load(Ordering::Relaxed),
         "lanes": lanes,
+        "in_memory_only": shown.afloat.borrow().held().0,
         "faults": shown.faults(),
     }))
 }
@@ -184,16 +192,15 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
 /// Ready means: devices can be heard and acknowledged. The cloud being away does not make a box
 /// unready; that is what it is for.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let standing = *shown.standing.borrow();
+    let takes = !shown.standing.borrow().failing && shown.afloat.borrow().epoch().is_none();
     let configured = *shown.version.borrow() > 0;
-    let ready = configured && !standing.failing;
+    let ready = configured && takes;
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body =
-        json!({"ready": ready, "configured": configured, "store_takes_events": !standing.failing});
+    let body = json!({"ready": ready, "configured": configured, "store_takes_events": takes});
     (status, Json(body)).into_response()
 }
 
@@ -226,6 +233,8 @@ fn text(shown: &Shown) -> String {
         let age = age.unwrap_or_default().as_secs_f64();
         line(&mut out, "antuo_box_waiting_age_seconds", &label, age);
     }
+    let in_memory = shown.afloat.borrow().held().0;
+    line(&mut out, "antuo_box_in_memory_only_rows", "", in_memory);
     let up = u8::from(*shown.link.borrow() == Link::Up);
     line(&mut out, "antuo_box_uplink_up", "", up);
     line(

@@ -74,6 +74,7 @@ pub struct Decision {
 }
 
 /// A centre as its box knows it.
+#[derive(Clone)]
 pub struct Site {
     book: Arc<Book>,
     node: String,

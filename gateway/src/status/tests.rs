@@ -33,7 +33,10 @@ impl Watched {
         let (stop, stopped) = watch::channel(false);
         let reader = box_.opened.reader.another().await.unwrap();
         let gauges = Arc::clone(&box_.gauges);
-        let task = watch_waiting(reader, clock(up), gauges, ages, stopped);
+        let task = {
+            let afloat = box_.opened.store.afloat().subscribe();
+            watch_waiting(reader, afloat, clock(up), gauges, ages, stopped)
+        };
         Self {
             box_,
             waiting,
@@ -77,7 +80,15 @@ async fn a_press_without_a_receipt_is_shown_as_not_forwarded_after_ten_seconds()
     let (stop, stopped) = watch::channel(false);
     let gauges = Arc::clone(&young.box_.gauges);
     let (ages, mut waiting) = watch::channel([None; 3]);
-    let task = tokio::spawn(watch_waiting(reader, clock(old), gauges, ages, stopped));
+    let afloat = young.box_.opened.store.afloat().subscribe();
+    let task = tokio::spawn(watch_waiting(
+        reader,
+        afloat,
+        clock(old),
+        gauges,
+        ages,
+        stopped,
+    ));
     waiting.changed().await.unwrap();
     assert!(young.box_.gauges.not_forwarded.get());
     stop.send(true).unwrap();
