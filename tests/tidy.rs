@@ -83,6 +83,7 @@ const DECISION_CODE: &[&str] = &[
     "gateway/src/adapter",
     "gateway/src/hub",
     "gateway/src/site",
+    "gateway/src/store/afloat",
     "gateway/src/store/outbox",
     "gateway/src/uplink/machine",
     "cloud/src/incident/decide",

@@ -255,7 +255,13 @@ fn start(
     let counters = Arc::clone(&shown.broker);
     let stop = stopped.clone();
     let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
-    let watching = forwarding::watch(looking, clock.clone(), gauges, waiting, stopped.clone());
+    let watching = forwarding::watch(
+        (looking, shown.afloat.clone()),
+        clock.clone(),
+        gauges,
+        waiting,
+        stopped.clone(),
+    );
     vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
@@ -409,6 +415,7 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         standing: store.standing(),
         version: channels.version.subscribe(),
         waiting: channels.waiting.ages.subscribe(),
+        afloat: store.afloat().subscribe(),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::clock::{BoxClock, Received, age};
 use crate::gauges::Gauges;
 use crate::site::Unforwarded;
+use crate::store::afloat::Afloat;
 use crate::store::{ReadError, Reader};
 
 /// An alarm without the cloud's receipt for longer than this is "not forwarded" (G7).
@@ -40,7 +41,7 @@ pub struct Told {
 
 /// Looks at what waits until told to stop.
 pub async fn watch(
-    mut reader: Reader,
+    (mut reader, afloat): (Reader, watch::Receiver<Afloat>),
     clock: BoxClock,
     gauges: Arc<Gauges>,
     told: Told,
@@ -48,12 +49,12 @@ pub async fn watch(
 ) {
     loop {
         let known = *told.ages.borrow();
-        let (ages, readable) = look(&mut reader, &clock, &gauges, known).await;
+        let (ages, readable) = look(&mut reader, &afloat, &clock, &gauges, known).await;
         let late = |age: &Duration| *age > NOT_FORWARDED_AFTER;
         let unforwarded = if !readable {
             Unforwarded::unknown()
         } else if ages[0].as_ref().is_some_and(late) {
-            match late_alarms(&mut reader, &clock).await {
+            match late_alarms(&mut reader, &afloat, &clock).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::error!(error = %crate::chain(&error), "waiting alarms cannot be read");
@@ -84,17 +85,26 @@ pub async fn watch(
 }
 
 /// The ages, and whether life safety could be read.
-async fn look(reader: &mut Reader, clock: &BoxClock, gauges: &Gauges, known: Ages) -> (Ages, bool) {
+async fn look(
+    reader: &mut Reader,
+    afloat: &watch::Receiver<Afloat>,
+    clock: &BoxClock,
+    gauges: &Gauges,
+    known: Ages,
+) -> (Ages, bool) {
     let mut ages = [None; 3];
     let mut readable = true;
     for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
+        let floats = afloat.borrow().oldest(lane);
+        let floats = floats.map(|at| waited(clock, at, clock.boot()));
         if gauges.lane(lane).rows.get() == 0 {
+            *slot = floats;
             continue;
         }
         match reader.oldest(lane).await {
             Ok(oldest) => {
                 let waits = oldest.iter().map(|(at, boot)| waited(clock, *at, boot));
-                *slot = waits.max();
+                *slot = waits.chain(floats).max();
             }
             Err(error) => {
                 *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
@@ -106,8 +116,19 @@ async fn look(reader: &mut Reader, clock: &BoxClock, gauges: &Gauges, known: Age
     (ages, readable)
 }
 
-async fn late_alarms(reader: &mut Reader, clock: &BoxClock) -> Result<Unforwarded, ReadError> {
-    let rows = reader.waiting_life_safety(ROWS + 1).await?;
+async fn late_alarms(
+    reader: &mut Reader,
+    afloat: &watch::Receiver<Afloat>,
+    clock: &BoxClock,
+) -> Result<Unforwarded, ReadError> {
+    let mut rows = reader.waiting_life_safety(ROWS + 1).await?;
+    let boot = clock.boot();
+    let floating = afloat.borrow().life_safety(ROWS + 1);
+    rows.extend(
+        floating
+            .into_iter()
+            .map(|held| (held.received, boot.to_string(), held.body)),
+    );
     let mut found = Unforwarded {
         unknown: rows.len() > ROWS,
         ..Unforwarded::default()

@@ -20,6 +20,7 @@ use crate::broker::{CloseReason, Counters, Refusal};
 use crate::forwarding::Ages;
 use crate::gauges::Gauges;
 use crate::store::Standing;
+use crate::store::afloat::Afloat;
 use crate::uplink::Link;
 
 /// What is shown.
@@ -39,6 +40,8 @@ pub struct Shown {
     pub version: watch::Receiver<u64>,
     /// Age of the oldest row without a receipt, per lane.
     pub waiting: watch::Receiver<Ages>,
+    /// What memory alone holds while the disk takes nothing.
+    pub afloat: watch::Receiver<Afloat>,
 }
 
 /// Answers until told to stop.
@@ -78,8 +81,8 @@ impl Shown {
                 "no configuration from the cloud yet: no device can log in",
             ),
             (
-                standing.failing,
-                "the disk does not take events: devices are not acknowledged",
+                standing.failing || self.afloat.borrow().epoch().is_some(),
+                "the disk does not take events: life safety goes up from memory and is acknowledged when the cloud has it, all else is not acknowledged",
             ),
             (
                 standing.shedding,
@@ -120,6 +123,7 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
         "config_version": *shown.version.borrow(),
         "devices_connected": shown.broker.sessions.load(Ordering::Relaxed),
         "lanes": lanes,
+        "in_memory_only": shown.afloat.borrow().held().0,
         "faults": shown.faults(),
     }))
 }
@@ -127,16 +131,15 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
 /// Ready means: devices can be heard and acknowledged. The cloud being away does not make a box
 /// unready; that is what it is for.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let standing = *shown.standing.borrow();
+    let takes = !shown.standing.borrow().failing && shown.afloat.borrow().epoch().is_none();
     let configured = *shown.version.borrow() > 0;
-    let ready = configured && !standing.failing;
+    let ready = configured && takes;
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body =
-        json!({"ready": ready, "configured": configured, "store_takes_events": !standing.failing});
+    let body = json!({"ready": ready, "configured": configured, "store_takes_events": takes});
     (status, Json(body)).into_response()
 }
 
@@ -169,6 +172,8 @@ fn text(shown: &Shown) -> String {
         let age = age.unwrap_or_default().as_secs_f64();
         line(&mut out, "antuo_box_waiting_age_seconds", &label, age);
     }
+    let in_memory = shown.afloat.borrow().held().0;
+    line(&mut out, "antuo_box_in_memory_only_rows", "", in_memory);
     let up = u8::from(*shown.link.borrow() == Link::Up);
     line(&mut out, "antuo_box_uplink_up", "", up);
     line(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::world::each;
 use crate::{node_modules, python, root};
@@ -91,16 +91,29 @@ impl Device {
     /// # Errors
     /// When the box refuses or does not acknowledge.
     pub async fn publish_on(&self, mqtt: SocketAddr, topic: &str, payload: &str) -> Result<()> {
-        let out = Command::new("mosquitto_pub")
-            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
-            .args(["-u", &self.username, "-P", &self.secret])
-            .args(["-q", "1", "-t", topic, "-m", payload])
-            .output()
-            .await?;
+        let out = self.mosquitto_pub(mqtt, topic, payload).output().await?;
         if !out.status.success() {
             bail!("mosquitto_pub: {}", String::from_utf8_lossy(&out.stderr));
         }
         Ok(())
+    }
+
+    /// The same, and does not wait: the program ends when it has its PUBACK. Dropped, it is killed.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn publishing(&self, mqtt: SocketAddr, payload: &str) -> Result<Child> {
+        let mut command = self.mosquitto_pub(mqtt, &self.topic, payload);
+        Ok(command.kill_on_drop(true).spawn()?)
+    }
+
+    fn mosquitto_pub(&self, mqtt: SocketAddr, topic: &str, payload: &str) -> Command {
+        let mut command = Command::new("mosquitto_pub");
+        command
+            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
+            .args(["-u", &self.username, "-P", &self.secret])
+            .args(["-q", "1", "-t", topic, "-m", payload]);
+        command
     }
 
     /// The topics it may speak on and hear: this and everything below.

@@ -329,6 +329,17 @@ impl World {
         Ok(self.client.get(url).send().await?.text().await?)
     }
 
+    /// How a running box says it is.
+    ///
+    /// # Errors
+    /// When the box does not answer.
+    pub async fn box_status(&self, gateway: &str) -> Result<Value> {
+        let addresses = self.box_addresses(gateway)?;
+        let status = addresses["status"].as_str().context("no status address")?;
+        let url = format!("http://{status}/");
+        Ok(self.client.get(url).send().await?.json().await?)
+    }
+
     fn box_addresses(&self, gateway: &str) -> Result<Value> {
         let file = self.box_data(gateway)?.join("addresses.json");
         Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)

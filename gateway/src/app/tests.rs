@@ -49,8 +49,7 @@ impl Home {
         let submission = Submission {
             entries: entries.collect(),
             config: Some(SealedConfig { version: 1, sealed }),
-            marks: vec![],
-            mqtt: vec![],
+            ..Submission::default()
         };
         former.opened.store.commit(submission).await.unwrap();
         former.stop().await;

@@ -43,7 +43,8 @@ impl Watched {
         let (stop, stopped) = watch::channel(false);
         let reader = box_.opened.reader.another().await.unwrap();
         let gauges = Arc::clone(&box_.gauges);
-        let task = super::watch(reader, clock(up), gauges, told, stopped);
+        let afloat = box_.opened.store.afloat().subscribe();
+        let task = super::watch((reader, afloat), clock(up), gauges, told, stopped);
         Self {
             box_,
             waiting,
@@ -88,7 +89,9 @@ async fn a_press_without_a_receipt_is_shown_as_not_forwarded_after_ten_seconds()
     let (stop, stopped) = watch::channel(false);
     let gauges = Arc::clone(&young.box_.gauges);
     let (told, mut waiting, _) = told();
-    let task = tokio::spawn(super::watch(reader, clock(old), gauges, told, stopped));
+    let afloat = young.box_.opened.store.afloat().subscribe();
+    let task = super::watch((reader, afloat), clock(old), gauges, told, stopped);
+    let task = tokio::spawn(task);
     waiting.changed().await.unwrap();
     assert!(young.box_.gauges.not_forwarded.get());
     stop.send(true).unwrap();

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
-use crate::broker::{Ack, Planned, Publish, Work};
+use crate::broker::{Ack, Planned, Publish, Talk, Work};
 use crate::clock::Received;
 use crate::hub::{Change, Message, Properties, Qos};
-use crate::site::{Action, Asked, Decision, Now, Tell};
+use crate::site::{Action, Asked, Decision, Now, Site, Tell};
 use crate::store::row::{Entry, Submission};
 
 use super::queue::Turn;
@@ -78,7 +78,8 @@ struct Group {
     submission: Submission,
     /// Of the messages, in order.
     onward: Vec<Planned>,
-    acks: Vec<Ack>,
+    talks: Vec<Talk>,
+    publishes: Vec<Publish>,
     usable: Result<(), Unusable>,
 }
 
@@ -87,24 +88,54 @@ impl Default for Group {
         Self {
             submission: Submission::default(),
             onward: Vec::new(),
-            acks: Vec::new(),
+            talks: Vec::new(),
+            publishes: Vec::new(),
             usable: Ok(()),
         }
     }
+}
+
+impl Group {
+    fn acks(self) -> impl Iterator<Item = Ack> {
+        let talks = self.talks.into_iter().map(|talk| talk.ack);
+        talks.chain(self.publishes.into_iter().map(|publish| publish.ack))
+    }
+}
+
+/// What a message means to a site.
+pub(super) fn decide(
+    site: &mut Site,
+    publish: &Publish,
+    now: &Now,
+    entropy: &Entropy,
+) -> Result<Decision, Unusable> {
+    let signal = Signal {
+        topic: &publish.message.topic,
+        payload: &publish.message.payload,
+        retained: false,
+        username: &publish.username,
+    };
+    let mut chance = Chance::new(entropy);
+    let decision = site.deliver(&signal, now, &mut || chance.draw());
+    chance.check().map(|()| decision)
 }
 
 impl Intake {
     /// Takes as many messages as one commit may hold through the site and the store. Rows of the MQTT server's
     /// memory that were decided before come first.
     pub(super) async fn take_group(&mut self, work: &mut mpsc::Receiver<Work>) {
-        if !self.is_ready().await {
+        if self.diskless.is_none() && !self.is_ready().await && !self.leave_the_disk().await {
             self.fail_one_turn();
+            return;
+        }
+        if self.diskless.is_some() {
+            self.float_turn();
             return;
         }
         let mut group = Group::default();
         for talk in std::mem::take(&mut self.talks) {
-            self.remember(talk.changes, &mut group);
-            group.acks.push(talk.ack);
+            self.remember(talk.changes.clone(), &mut group);
+            group.talks.push(talk);
         }
         let mut turn = Turn::new();
         while group.submission.entries.len() < EVENTS
@@ -116,20 +147,31 @@ impl Intake {
             let mut planned = publish.plan();
             self.remember(std::mem::take(&mut planned.changes), &mut group);
             group.onward.push(planned);
-            group.acks.push(publish.ack);
+            group.publishes.push(*publish);
         }
-        let committed = match group.usable {
-            Ok(()) => self.commit_while_listening(group.submission, work).await,
-            Err(error) => {
-                tracing::error!(%error, "messages cannot be recorded");
-                false
-            }
-        };
-        if committed {
+        if let Err(error) = group.usable {
+            tracing::error!(%error, "messages cannot be recorded");
+            self.fail(group.acks());
+            return;
+        }
+        let submission = std::mem::take(&mut group.submission);
+        if self.commit_while_listening(submission, work).await {
             // Handed on before the acknowledgements, so that who hears of one finds the other done.
-            group.onward.into_iter().for_each(Planned::deliver);
+            group.onward.drain(..).for_each(Planned::deliver);
+            group.acks().for_each(Ack::committed);
+            return;
         }
-        self.settle(group.acks, committed);
+        self.site = None;
+        if self.leave_the_disk().await {
+            group
+                .talks
+                .into_iter()
+                .for_each(|talk| self.float_talk(talk));
+            let publishes = group.publishes.into_iter();
+            publishes.for_each(|publish| self.float(publish));
+        } else {
+            self.fail(group.acks());
+        }
     }
 
     /// Seals rows into the commit.
@@ -146,21 +188,18 @@ impl Intake {
         let Some(site) = self.site.as_mut() else {
             return Ok(());
         };
-        let signal = Signal {
-            topic: &publish.message.topic,
-            payload: &publish.message.payload,
-            retained: false,
-            username: &publish.username,
-        };
         let now = self.parts.clock.now();
-        let mut chance = Chance::new(&self.parts.entropy);
-        let decision = site.deliver(&signal, &now, &mut || chance.draw());
-        chance.check()?;
+        let decision = decide(site, publish, &now, &self.parts.entropy)?;
         self.add(decision, &now, into)
     }
 
     /// Local acts come first: they do not wait for a disk.
-    fn add(&self, decision: Decision, now: &Now, into: &mut Submission) -> Result<(), Unusable> {
+    pub(super) fn add(
+        &self,
+        decision: Decision,
+        now: &Now,
+        into: &mut Submission,
+    ) -> Result<(), Unusable> {
         for action in &decision.actions {
             announce(action);
         }
@@ -183,6 +222,10 @@ impl Intake {
     /// Does what a named person asks. Should its fact not be committed nothing was answered, and whoever asked
     /// asks again.
     pub(super) async fn obey(&mut self, asked: &Asked) {
+        if self.diskless.is_some() {
+            self.float_command(asked);
+            return;
+        }
         if !self.is_ready().await {
             return;
         }
@@ -244,14 +287,15 @@ impl Intake {
         }
     }
 
-    fn settle(&mut self, acks: Vec<Ack>, committed: bool) {
-        if committed {
-            acks.into_iter().for_each(Ack::committed);
-            return;
+    /// The site may be ahead of the disk: it is read again.
+    fn fail(&mut self, acks: impl Iterator<Item = Ack>) {
+        let mut messages = 0;
+        for ack in acks {
+            messages += 1;
+            ack.failed();
         }
-        self.parts.gauges.publishes_failed.add(acks.len() as u64);
-        tracing::error!(messages = acks.len(), "not stored, so not acknowledged");
-        acks.into_iter().for_each(Ack::failed);
+        self.parts.gauges.publishes_failed.add(messages);
+        tracing::error!(messages, "not stored, so not acknowledged");
         self.site = None;
     }
 
@@ -260,11 +304,15 @@ impl Intake {
         let mut turn = Turn::new();
         let mut acks: Vec<_> = self.talks.drain(..).map(|talk| talk.ack).collect();
         acks.extend(std::iter::from_fn(|| self.queue.pop(&mut turn)).map(|publish| publish.ack));
-        self.settle(acks, false);
+        self.fail(acks.into_iter());
     }
 
     /// What time alone brings: silences, expiries.
     pub(super) async fn tick(&mut self) {
+        if self.diskless.is_some() {
+            self.float_tick();
+            return;
+        }
         if let Some(config) = self.unapplied.take() {
             self.configure(config).await;
         }

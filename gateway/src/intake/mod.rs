@@ -2,10 +2,12 @@
 //!
 //! The one task that owns the site. One group is with the writer at a time, so what the site believes is at
 //! most one commit ahead of the disk; when that commit fails, the site is made anew from the store, and an
-//! uncommitted press is never taken for a repeat. Never decides what a message means.
+//! uncommitted press is never taken for a repeat. While the disk takes nothing, life safety goes up from memory
+//! ([`diskless`]). Never decides what a message means.
 
 mod begin;
 mod configure;
+mod diskless;
 mod group;
 mod memory;
 mod queue;
@@ -31,6 +33,7 @@ use crate::seal::BoxKey;
 use crate::site::{Asked, Mark, Site, Unforwarded};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
+use diskless::Diskless;
 use queue::Queue;
 
 /// Pieces of work taken from the MQTT server at once.
@@ -97,6 +100,8 @@ pub struct Intake {
     queue: Queue<Box<Publish>>,
     /// Rows of the MQTT server's memory that wait for the next commit.
     talks: Vec<Talk>,
+    /// While the disk takes nothing.
+    diskless: Option<Diskless>,
 }
 
 impl Intake {
@@ -118,6 +123,7 @@ impl Intake {
             told: Standing::default(),
             queue: Queue::default(),
             talks: Vec::new(),
+            diskless: None,
         };
         intake.restore(configs, marks);
         intake
@@ -127,6 +133,7 @@ impl Intake {
     pub async fn begin(&mut self) {
         if !self.is_ready().await && self.config.is_some() {
             tracing::error!("the store does not take the first records; the intake tries on");
+            self.leave_the_disk().await;
         }
     }
 
@@ -134,6 +141,7 @@ impl Intake {
     pub async fn run(mut self, mut ears: Ears) {
         let mut taken = Vec::with_capacity(TAKEN);
         let mut configs_end = false;
+        let mut afloat = self.parts.store.afloat().subscribe();
         let standing = *ears.standing.borrow_and_update();
         self.tell(standing).await;
         loop {
@@ -165,6 +173,7 @@ impl Intake {
                     }
                 }
                 Some(asked) = ears.commands.recv() => self.obey(&asked).await,
+                Ok(()) = afloat.changed() => self.settle_afloat(),
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;
@@ -182,6 +191,7 @@ impl Intake {
     fn patience(&self) -> Duration {
         let now = self.parts.clock.now().monotonic;
         let is_waiting = self.unapplied.is_some()
+            || self.diskless.is_some()
             || (self.config.is_some() && (self.site.is_none() || self.unstarted.is_some()));
         if is_waiting {
             return RETRY;

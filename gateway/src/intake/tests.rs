@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::broker::{self, Counters, Doors, Limits as BrokerLimits, Memory, Outlet, Settings};
+use crate::store::afloat::Afloat;
 use crate::store::outbox::Limits;
 use crate::store::row::Stream;
 use crate::testing::{
@@ -218,19 +219,20 @@ async fn a_puback_means_that_the_press_is_on_disk() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat() {
+async fn a_door_that_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat() {
     let scratch = Scratch::new();
     let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
     box_.configure(1).await;
     let path = box_.running.opened.store.path().to_owned();
     sql(
         &path,
-        "create trigger refuse before insert on record when new.lane = 0 and new.seq = 2
+        "create trigger refuse before insert on record when new.lane = 2 and new.seq = 2
                 begin select raise(abort, 'no'); end",
     )
     .await;
-    let (client, mut events) = box_.client("btn");
-    publish(&client, BUTTON, press("b-1")).await;
+    let door = || r#"{"id":"d-1","kind":"door.opened","state":"raised"}"#.to_owned();
+    let (client, mut events) = box_.client("door");
+    publish(&client, DOOR, door()).await;
     let mut cuts = 0;
     while cuts == 0 {
         match events.poll().await {
@@ -240,15 +242,77 @@ async fn what_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat
         }
     }
     assert_eq!(box_.running.gauges.publishes_failed.get(), 1);
+    assert_eq!(box_.kinds(Lane::Telemetry).await, [Kind::GatewayStarted]);
+    sql(&path, "drop trigger refuse").await;
+    // The client library forgets what was under way when the session is new; a device sends it again, until the
+    // disk is found to be back.
+    while box_.kinds(Lane::Telemetry).await.len() == 1 {
+        publish(&client, DOOR, door()).await;
+        while let Ok(said) = events.poll().await {
+            if matches!(said, Said::Incoming(Packet::PubAck(_))) {
+                break;
+            }
+        }
+    }
+    assert_eq!(
+        box_.kinds(Lane::Telemetry).await,
+        [Kind::GatewayStarted, Kind::DoorOpened]
+    );
+    box_.stop().await;
+}
+
+#[tokio::test]
+async fn a_press_the_disk_refuses_is_kept_in_memory_and_acknowledged_when_the_disk_has_it() {
+    let scratch = Scratch::new();
+    let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
+    box_.configure(1).await;
+    let path = box_.running.opened.store.path().to_owned();
+    sql(
+        &path,
+        "create trigger refuse before insert on record when new.lane = 0 and new.seq >= 2
+                begin select raise(abort, 'no'); end",
+    )
+    .await;
+    let (client, mut events) = box_.client("btn");
+    publish(&client, BUTTON, press("b-1")).await;
+    let mut afloat = box_.running.opened.store.afloat().subscribe();
+    let in_memory = async {
+        let with_press = |a: &Afloat| a.last(Lane::LifeSafety) == 2;
+        let held = afloat.wait_for(with_press).await.unwrap();
+        held.epoch().unwrap()
+    };
+    let early = acknowledged(&mut events, 1);
+    let floated = tokio::select! {
+        epoch = in_memory => epoch,
+        _ = early => panic!("acknowledged, yet nowhere durable"),
+    };
     assert_eq!(box_.kinds(Lane::LifeSafety).await, [Kind::GatewayStarted]);
     sql(&path, "drop trigger refuse").await;
-    // The client library forgets what was under way when the session is new; a device sends it again.
-    publish(&client, BUTTON, press("b-1")).await;
-    acknowledged(&mut events, 1).await;
     assert_eq!(
-        box_.kinds(Lane::LifeSafety).await,
-        [Kind::GatewayStarted, Kind::AlarmPressed]
+        acknowledged(&mut events, 1).await,
+        0,
+        "the line never closed"
     );
+    let stream = Stream {
+        lane: Lane::LifeSafety,
+        epoch: floated,
+    };
+    let reader = &mut box_.running.opened.reader;
+    let home = reader.page(stream, 0, 100, 100, usize::MAX).await.unwrap();
+    assert_eq!(home.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2]);
+    // Its resend is known, and the next press goes the usual way.
+    publish(&client, BUTTON, press("b-1")).await;
+    publish(&client, BUTTON, press("b-2")).await;
+    acknowledged(&mut events, 2).await;
+    let kinds = box_.kinds(Lane::LifeSafety).await;
+    assert_eq!(kinds, [Kind::GatewayStarted, Kind::AlarmPressed]);
+    let told = box_.wait_for(Lane::Supervisory, 3).await;
+    let disk: Vec<_> = told
+        .iter()
+        .filter(|e| e.kind == Kind::GatewayDisk)
+        .collect();
+    assert_eq!(disk.len(), 1);
+    assert_eq!(disk[0].state, State::Cleared);
     box_.stop().await;
 }
 

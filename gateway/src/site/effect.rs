@@ -73,6 +73,7 @@ struct Shown {
 }
 
 /// What devices were told and have not said yet that they did.
+#[derive(Clone)]
 pub struct Effects {
     awaited: BTreeMap<PointKey, Awaited>,
     /// What sirens and lamps were told last; none before the first time in this run.
@@ -110,6 +111,7 @@ impl Effects {
     }
 }
 
+#[derive(Clone)]
 struct Awaited {
     wish: Wish,
     id: String,

@@ -84,6 +84,7 @@ pub struct Decision {
 }
 
 /// A centre as its box knows it.
+#[derive(Clone)]
 pub struct Site {
     book: Arc<Book>,
     node: String,

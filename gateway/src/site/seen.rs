@@ -23,7 +23,7 @@ pub const SEEN_MAX: usize = 65_536;
 pub type Name = [u8; 16];
 
 /// The ids taken.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     at: HashMap<Name, Timestamp>,
     order: VecDeque<(Name, Timestamp)>,

@@ -89,7 +89,7 @@ impl Absence {
 }
 
 /// What is out of full service at the centre.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Service {
     absences: BTreeMap<CommandId, Absence>,
     /// From before a restart: nothing is held back until the time says how much of it is left.

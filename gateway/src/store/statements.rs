@@ -286,6 +286,24 @@ pub async fn begin_epoch(
     Ok(tx.commit().await?)
 }
 
+/// Notes an epoch that ran in memory. It stands before every other: the next start names the newest epoch of the
+/// file as the one before it, and that is the present one.
+pub async fn adopt_epoch(
+    connection: &mut SqliteConnection,
+    epoch: EpochId,
+    boot: &str,
+) -> Result<(), WriteError> {
+    sqlx::query(
+        "insert into epoch (ordinal, id, boot)
+         values ((select coalesce(min(ordinal), 1) - 1 from epoch), ?, ?)",
+    )
+    .bind(epoch.0)
+    .bind(boot)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn write_epoch(
     connection: &mut SqliteConnection,
     epoch: EpochId,
