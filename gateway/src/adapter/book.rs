@@ -250,6 +250,9 @@ pub mod tests {
             roster: Vec::new(),
             collectors: Vec::new(),
             policy: Policy::default(),
+            local_users: Vec::new(),
+            place: None,
+            made_at: None,
         }
     }
 
