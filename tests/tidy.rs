@@ -27,7 +27,7 @@ const HOUSES: &[House] = &[
             (5, &["control"]),
             (4, &["store", "broker", "decode"]),
             (3, &["clock"]),
-            (2, &["site"]),
+            (2, &["site", "lan"]),
             (1, &["adapter", "hub", "identity", "gauges", "seal"]),
         ],
     },

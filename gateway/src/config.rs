@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::clock::Trust;
+use crate::lan::LanFiles;
 use crate::store::outbox::Limits;
 
 /// Overrides `cloud.address`: the cloud may move while the file stays.
@@ -29,6 +30,8 @@ pub struct Config {
     pub cloud_address: String,
     /// The name the cloud's certificate must carry.
     pub server_name: ServerName<'static>,
+    /// The box's certificate in its centre's network; none: it speaks no TLS there.
+    pub lan: Option<LanFiles>,
     /// Where devices connect.
     pub mqtt: Vec<SocketAddr>,
     /// Where the box tells how it is; loopback only.
@@ -80,6 +83,7 @@ pub enum ConfigError {
 struct File {
     data_dir: PathBuf,
     cloud: Cloud,
+    lan: Option<Lan>,
     mqtt: Mqtt,
     status: Status,
     #[serde(default)]
@@ -94,6 +98,13 @@ struct Cloud {
     address: String,
     server_name: String,
     identity: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lan {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +193,10 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
         identity: folder.join(file.cloud.identity),
         cloud_address: address,
         server_name,
+        lan: file.lan.map(|lan| LanFiles {
+            certificate: folder.join(lan.certificate),
+            key: folder.join(lan.key),
+        }),
         mqtt: file.mqtt.listen,
         status: file.status.listen,
         clock: file.clock.trust,
@@ -222,8 +237,21 @@ listen = "127.0.0.1:9000"
         let config = read(GOOD, None).unwrap();
         assert_eq!(config.cloud_address, "cloud.example:8443");
         assert_eq!(config.outbox, Limits::DEFAULT);
+        assert_eq!(config.lan, None);
         let moved = read(GOOD, Some("127.0.0.1:1")).unwrap();
         assert_eq!(moved.cloud_address, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn the_files_of_the_centres_network_lie_beside_the_settings() {
+        let with =
+            format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\nkey = \"/elsewhere/lan.key\"\n");
+        let config = read(&with, None).unwrap();
+        let lan = config.lan.unwrap();
+        assert_eq!(lan.certificate, config.data_dir.join("lan.pem"));
+        assert_eq!(lan.key, Path::new("/elsewhere/lan.key"));
+        let half = format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\n");
+        assert!(read(&half, None).unwrap_err().to_string().contains("key"));
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn named(certificate: &CertificateDer<'_>) -> Option<GatewayId> {
     name.as_str().ok()?.parse().ok()
 }
 
-fn complain_if_open(path: &Path) {
+/// Says so if others can read a key.
+pub(crate) fn complain_if_open(path: &Path) {
     let mode = fs::metadata(path).map(|meta| meta.permissions().mode());
     if mode.is_ok_and(|mode| mode & 0o077 != 0) {
         tracing::warn!(file = %path.display(), "others can read this key; it should have mode 0600");

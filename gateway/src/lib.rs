@@ -15,6 +15,7 @@ pub mod gauges;
 pub mod hub;
 pub mod identity;
 pub mod intake;
+pub mod lan;
 pub mod seal;
 pub mod site;
 pub mod status;
