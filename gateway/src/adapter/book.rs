@@ -92,6 +92,12 @@ impl Book {
         &self.config
     }
 
+    /// The Config itself, for whoever keeps it longer than the book.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// Everything enrolled at an address of a family.
     pub fn at<'b>(&'b self, family: &'b str, address: &str) -> impl Iterator<Item = &'b Enrolment> {
         self.addresses

@@ -27,6 +27,7 @@ use domain::time::Timestamp;
 #[cfg(test)]
 pub use book::tests::{config, enrolment};
 pub use book::{BadCredentialKey, Book, Bridge};
+pub use json::is_secret;
 
 /// One MQTT message as it reached the box.
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ use crate::adapter::Signal;
 use crate::broker::{Ack, Planned, Publish, Work};
 use crate::clock::Received;
 use crate::hub::Change;
+use crate::signal_log::Came;
 use crate::site::{Action, Decision, Now};
 use crate::store::row::{Entry, Submission};
 
@@ -156,6 +157,16 @@ impl Intake {
         let mut chance = Chance::new(&self.parts.entropy);
         let decision = site.deliver(&signal, &now, &mut || chance.draw());
         chance.check()?;
+        if let Some(account) = &decision.account {
+            let came = Came {
+                username: &publish.username,
+                topic: &publish.message.topic,
+                payload: &publish.message.payload,
+                qos: publish.message.qos as u8,
+            };
+            let signals = &self.parts.signals;
+            signals.note(came, account, &decision.events, site.book(), &now);
+        }
         self.add(decision, &now, into)
     }
 

@@ -21,14 +21,15 @@ use ambient::Entropy;
 use domain::config::Config;
 use domain::id::GatewayId;
 use domain::wire::SignedConfig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::broker::{Access, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
-use crate::site::{Mark, Site};
+use crate::signal_log::SignalLog;
+use crate::site::{Mark, Site, View};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use queue::Queue;
@@ -61,6 +62,10 @@ pub struct Parts {
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.
     pub version: watch::Sender<u64>,
+    /// The Config in force.
+    pub in_force: watch::Sender<Option<Arc<Config>>>,
+    /// Where messages are taken down for whoever sets devices up.
+    pub signals: SignalLog,
 }
 
 /// What the intake hears.
@@ -72,7 +77,12 @@ pub struct Ears {
     pub configs: mpsc::Receiver<SignedConfig>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
+    /// Questions for what the site knows, answered between two commits.
+    pub asked: mpsc::Receiver<Ask>,
 }
+
+/// A question for what the site knows; the answer is none without a Config.
+pub type Ask = oneshot::Sender<Option<View>>;
 
 /// See the module's head.
 pub struct Intake {
@@ -124,7 +134,7 @@ impl Intake {
     /// Runs until the publishes end and everything taken is settled.
     pub async fn run(mut self, mut ears: Ears) {
         let mut taken = Vec::with_capacity(TAKEN);
-        let mut configs_end = false;
+        let (mut configs_end, mut questions_end) = (false, false);
         let standing = *ears.standing.borrow_and_update();
         self.tell(standing).await;
         loop {
@@ -149,6 +159,10 @@ impl Intake {
                     Some(config) => self.configure(config).await,
                     None => configs_end = true,
                 },
+                asked = ears.asked.recv(), if !questions_end => match asked {
+                    Some(ask) => self.answer(ask),
+                    None => questions_end = true,
+                },
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;
@@ -160,6 +174,12 @@ impl Intake {
                 }
             }
         }
+    }
+
+    /// Tells what the site knows. An error means that whoever asked has gone.
+    fn answer(&self, ask: Ask) {
+        let now = self.parts.clock.now();
+        let _ = ask.send(self.site.as_ref().map(|site| site.view(&now)));
     }
 
     /// How long to wait for messages at most.

@@ -50,6 +50,8 @@ impl Box_ {
             box_key: BoxKey::read_or_make(scratch.path(), &entropy).unwrap(),
             access,
             version: version_in,
+            in_force: watch::Sender::new(None),
+            signals: SignalLog::default(),
         };
         let marks = std::mem::take(&mut running.opened.marks);
         let opened = &running.opened;
@@ -67,6 +69,7 @@ impl Box_ {
             work,
             configs: configs_out,
             standing: opened.store.standing(),
+            asked: mpsc::channel(1).1,
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {

@@ -7,6 +7,7 @@ use domain::config::Role;
 use domain::id::{EventId, PointKey, ZoneId};
 use domain::kind::{Hazard, Kind, Severity};
 
+use super::view::is_silent;
 use crate::adapter::Book;
 
 /// One act at the centre.
@@ -52,7 +53,7 @@ pub fn on_ring(
         return Vec::new();
     };
     let enrolment = book.enrolment(point);
-    let silent = enrolment.is_some_and(|e| e.options.get("silent") == Some(&true.into()));
+    let silent = enrolment.is_some_and(is_silent);
     if severity == Severity::Test || (silent && hazard == Hazard::Panic) {
         return Vec::new();
     }
