@@ -21,12 +21,13 @@ const HOUSES: &[House] = &[
     House {
         name: "gateway",
         floors: &[
-            (8, &["main", "app"]),
+            (9, &["main", "app"]),
+            (8, &["page"]),
             (7, &["status"]),
             (6, &["intake", "uplink", "config", "forwarding"]),
             (5, &["control"]),
             (4, &["store", "broker", "decode"]),
-            (3, &["clock"]),
+            (3, &["clock", "signal_log"]),
             (2, &["site", "lan"]),
             (1, &["adapter", "hub", "identity", "gauges", "seal"]),
         ],

@@ -8,6 +8,7 @@
 
 mod lockout;
 mod password;
+mod pin;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use crate::db::{Db, DbError, Tx, Urgency, unhurt};
 use crate::sql;
 use lockout::Lockout;
 pub use password::{PASSWORD_MAX, PasswordError, Passwords, hash_password, is_password_of};
+pub use pin::{PIN_MAX, PIN_MIN, PinFault, check_pin};
 
 /// How long a log-in lasts. After it the session is as if it never was.
 pub const SESSION_LASTS: Duration = Duration::from_secs(12 * 3_600);

@@ -3,8 +3,11 @@
 //! The only place where a centre's card key leaves its seal. Never decides when a version rises:
 //! whoever changes a part does, in the same transaction.
 
+mod local_users;
+
 use domain::config::{
-    CONFIG_V, Collector, Config, Credential, Enrolment, MqttCredential, Policy, RosterChild, Zone,
+    CONFIG_V, Collector, Config, Credential, Enrolment, MqttCredential, Place, Policy, RosterChild,
+    Zone,
 };
 use domain::digest::{CredentialDigest, to_hex};
 use domain::event::Holder;
@@ -49,14 +52,19 @@ pub async fn config_for(
 ) -> Result<Option<Config>, DbError> {
     let row = sql!(
         tx,
-        fetch_optional as (Uuid, i64, Vec<u8>),
-        "select c.id, c.config_version, c.credential_key
+        fetch_optional as (Uuid, i64, Vec<u8>, String, String, String),
+        "select c.id, c.config_version, c.credential_key, c.name, c.address, c.time_zone
          from centre c join gateway g on g.centre = c.id where c.id = $1 and g.id = $2",
         scope.own_centre(),
         gateway.0
     )?;
-    let Some((centre, version, card_key)) = row else {
+    let Some((centre, version, card_key, name, address, time_zone)) = row else {
         return Ok(None);
+    };
+    let place = Place {
+        name,
+        address,
+        time_zone,
     };
     let card_key = sealing
         .open(Sealed::CardKey(CentreId(centre)), &card_key)
@@ -74,6 +82,9 @@ pub async fn config_for(
         roster: roster(tx, centre, sealing).await?,
         collectors: collectors(tx, centre, now).await?,
         policy: Policy::default(),
+        local_users: local_users::of(tx, centre, sealing, now).await?,
+        place: Some(place),
+        made_at: Some(now),
     }))
 }
 

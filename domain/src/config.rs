@@ -44,6 +44,68 @@ pub struct Config {
     pub collectors: Vec<Collector>,
     /// Numbers the centre's policy sets.
     pub policy: Policy,
+    /// Who may log in on the box's own page (D10).
+    #[serde(default)]
+    pub local_users: Vec<LocalUser>,
+    /// The centre itself, for whoever must call for help by telephone (G7).
+    #[serde(default)]
+    pub place: Option<Place>,
+    /// When the cloud wrote this document.
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
+}
+
+/// The centre as a caller must be able to say it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// Its postal address.
+    pub address: String,
+    /// Its IANA time zone, in which its times are shown.
+    pub time_zone: String,
+}
+
+/// A right of one person on the box's own page; a person with two rights has two entries.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LocalUser {
+    /// Who.
+    pub person: PersonId,
+    /// In which capacity.
+    pub role: LocalRole,
+    /// What they type to log in, and are called on the page.
+    pub short_name: String,
+    /// Argon2 hash of the box PIN, never of a password of the cloud.
+    pub pin_argon2: String,
+    /// When the right ends; none = until withdrawn.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+impl LocalUser {
+    /// A name as it is compared: without blanks around it, capitals like small letters.
+    #[must_use]
+    pub fn folded(name: &str) -> String {
+        name.trim().to_lowercase()
+    }
+
+    /// Whether the right stands at that instant.
+    #[must_use]
+    pub fn stands_at(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// In which capacity somebody uses the box's own page.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalRole {
+    /// Looks after children.
+    Carer,
+    /// Runs the centre.
+    Director,
+    /// Sets devices up; sees no child.
+    Installer,
 }
 
 /// A place with one purpose.

@@ -3,29 +3,33 @@
 //! Damage to the store that is met before anything listens is rescued in the same start; damage met later
 //! ends the process with an error, and the next start rescues it.
 
-use std::fs::{self, File, TryLockError};
+mod doors;
+
 use std::future::{Future, pending};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ambient::{Clock, Entropy, NoEntropy};
 use domain::digest::to_hex;
 use domain::id::EpochId;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{self, Access, BindError, Bound, Doors, Memory, Notice, Outlet, Settings};
+use doors::{Doors, bind_page, make_ready, remove, serve_page, write_addresses};
+
+use crate::broker::{self, Access, BindError, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
-use crate::intake::{Ears, Intake, Parts, remembered};
+use crate::intake::{Ask, Ears, Intake, Parts, remembered};
 use crate::lan::{self, LanError};
+use crate::page;
 use crate::seal::{BoxKey, BoxKeyError};
+use crate::signal_log::SignalLog;
 use crate::site::Asked;
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
@@ -40,6 +44,8 @@ const WORK: usize = 1_024;
 const CONFIGS: usize = 2;
 /// Commands on their way from the uplink; beyond it one is not taken, and the cloud says it again.
 const COMMANDS: usize = 64;
+/// Questions of the page to the intake; beyond it the page waits.
+const ASKS: usize = 4;
 /// Notices of the MQTT server; beyond it they are counted only.
 const NOTICES: usize = 256;
 
@@ -55,6 +61,9 @@ pub enum RunError {
     /// Its side of TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Its certificate in its centre's network.
+    #[error(transparent)]
+    Lan(#[from] LanError),
     /// Its store.
     #[error("the store does not open: {0}")]
     Store(String),
@@ -64,9 +73,6 @@ pub enum RunError {
     /// The store is damaged. The next start sets it aside and takes over what reads.
     #[error("the store is damaged, the next start rescues what can be read: {0}")]
     Damaged(Arc<str>),
-    /// Its certificate for its centre's network.
-    #[error(transparent)]
-    Lan(#[from] LanError),
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -106,6 +112,9 @@ struct Channels {
     ),
     commands: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
+    in_force: watch::Sender<Option<Arc<domain::config::Config>>>,
+    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    signals: SignalLog,
 }
 
 impl Channels {
@@ -121,6 +130,9 @@ impl Channels {
             configs: mpsc::channel(CONFIGS),
             commands: mpsc::channel(COMMANDS),
             work: mpsc::channel(WORK),
+            in_force: watch::Sender::new(None),
+            asks: mpsc::channel(ASKS),
+            signals: SignalLog::default(),
         }
     }
 }
@@ -143,14 +155,20 @@ pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), R
         limits: broker::Limits::default(),
     })
     .await?;
-    let page = TcpListener::bind(config.status)
+    let status = TcpListener::bind(config.status)
         .await
         .map_err(failed("status.listen"))?;
+    let page = bind_page(config).await?;
     let (stop, stopped) = watch::channel(false);
     let begun = begin(config, &common).await?;
     let damage = begun.damage.clone();
-    write_addresses(&addresses, &bound, &page)?;
-    let running = start(begun, bound, page, &stopped);
+    let doors = Doors {
+        mqtt: bound,
+        status,
+        page,
+    };
+    write_addresses(&addresses, &doors)?;
+    let running = start(begun, doors, &stopped);
     tracing::info!("listening");
     let outcome = tokio::select! {
         () = end => Ok(()),
@@ -229,13 +247,9 @@ async fn open(config: &Config, common: &Common, epoch: EpochId) -> Result<Opened
 }
 
 /// Starts the drivers; the order of the handles is the order in which they end.
-fn start(
-    begun: Begun,
-    bound: Bound,
-    page: TcpListener,
-    stopped: &watch::Receiver<bool>,
-) -> Vec<JoinHandle<()>> {
+fn start(begun: Begun, doors: Doors, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
     let Begun {
+        page,
         driver,
         intake,
         ears,
@@ -254,7 +268,11 @@ fn start(
     let (notices, told) = mpsc::channel(NOTICES);
     let counters = Arc::clone(&shown.broker);
     let stop = stopped.clone();
-    let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
+    let pages = doors
+        .page
+        .zip(page)
+        .map(|(doors, parts)| tokio::spawn(serve_page(doors, parts, stopped.clone())));
+    let serving = broker::serve(doors.mqtt, access, work, memory, notices, counters, stop);
     let watching = forwarding::watch(
         (looking, shown.afloat.clone()),
         clock.clone(),
@@ -262,21 +280,24 @@ fn start(
         waiting,
         stopped.clone(),
     );
-    vec![
+    let mut running = vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
         tokio::spawn(intake.run(ears)),
         tokio::spawn(driver.run(stopped.clone())),
-        tokio::spawn(status::serve(page, shown, stopped.clone())),
+        tokio::spawn(status::serve(doors.status, shown, stopped.clone())),
         tokio::spawn(watching),
         tokio::spawn(inspect(inspecting, clock, stopped.clone())),
-        writing,
-    ]
+    ];
+    running.extend(pages);
+    running.push(writing);
+    running
 }
 
 /// All that works with the store, wired and not yet at work; the writer alone runs, and ends when the others
 /// have.
 struct Begun {
+    page: Option<page::Parts>,
     driver: Driver,
     intake: Intake,
     ears: Ears,
@@ -296,6 +317,7 @@ impl Begun {
     /// Lets go of the file.
     async fn end(self) {
         let Self {
+            page,
             driver,
             intake,
             ears: _,
@@ -312,7 +334,7 @@ impl Begun {
         } = self;
         looking.close().await;
         inspecting.close().await;
-        drop((driver, intake, store));
+        drop((page, driver, intake, store));
         // A writer that died has told so itself.
         let _ = writing.await;
     }
@@ -366,6 +388,21 @@ async fn wire(
         commands: channels.commands.1,
         unforwarded: channels.waiting.unforwarded.subscribe(),
         standing: opened.store.standing(),
+        asked: channels.asks.1,
+    };
+    let page = match &config.lan {
+        Some(files) if config.page.is_some() => Some(page::Parts {
+            tls: lan::server_config(files)?,
+            shown: shown.clone(),
+            config: channels.in_force.subscribe(),
+            signals: channels.signals.clone(),
+            asks: channels.asks.0,
+            reader: opened.reader.another().await?,
+            clock: common.clock.clone(),
+            entropy: common.entropy.clone(),
+            box_key: BoxKey::read_or_make(&config.data_dir, &common.entropy)?,
+        }),
+        Some(_) | None => None,
     };
     let access = channels.access.subscribe();
     let parts = Parts {
@@ -380,8 +417,11 @@ async fn wire(
         config_signing: common.identity.config_signing,
         access: channels.access,
         version: channels.version,
+        in_force: channels.in_force,
+        signals: channels.signals,
     };
     Ok(Begun {
+        page,
         driver,
         intake: Intake::new(parts, &opened.configs, opened.marks, opened.previous),
         ears,
@@ -445,52 +485,6 @@ async fn log_notices(mut told: mpsc::Receiver<Notice>) {
             }
         }
     }
-}
-
-/// Makes the folder and takes it for this process alone, until the file given back is closed.
-fn make_ready(folder: &Path, addresses: &Path) -> Result<File, RunError> {
-    fs::create_dir_all(folder).map_err(failed("data_dir"))?;
-    let lock = File::create(folder.join("lock")).map_err(failed("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(RunError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
-    }
-    remove(addresses)?;
-    Ok(lock)
-}
-
-fn remove(addresses: &Path) -> Result<(), RunError> {
-    match fs::remove_file(addresses) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("addresses.json")(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Says where the doors are, whole or not at all.
-fn write_addresses(file: &PathBuf, bound: &Bound, page: &TcpListener) -> Result<(), RunError> {
-    let status = page.local_addr().map_err(failed("status.listen"))?;
-    let Doors {
-        tcp,
-        tls,
-        websocket,
-        websocket_tls,
-    } = bound.addresses();
-    let text = json!({
-        "mqtt": tcp,
-        "mqtt_tls": tls,
-        "mqtt_websocket": websocket,
-        "mqtt_websocket_tls": websocket_tls,
-        "status": status,
-        "pid": std::process::id(),
-    })
-    .to_string();
-    let draft = file.with_extension("draft");
-    fs::write(&draft, text)
-        .and_then(|()| fs::rename(&draft, file))
-        .map_err(failed("addresses.json"))
 }
 
 fn failed(what: &str) -> impl FnOnce(io::Error) -> RunError {

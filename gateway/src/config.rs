@@ -37,10 +37,23 @@ pub struct Config {
     pub mqtt: Doors,
     /// Where the box tells how it is; loopback only.
     pub status: SocketAddr,
+    /// Where the page for the people of the centre is; none: there is none.
+    pub page: Option<PageDoors>,
     /// What vouches for the wall clock.
     pub clock: Trust,
     /// How much the outbox holds.
     pub outbox: Limits,
+}
+
+/// Where the page for the people of the centre is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageDoors {
+    /// HTTPS.
+    pub listen: Vec<SocketAddr>,
+    /// Plain HTTP that leads to the first of these and shows the lamp.
+    #[serde(default)]
+    pub redirect: Vec<SocketAddr>,
 }
 
 /// Why the settings cannot be used.
@@ -83,6 +96,12 @@ pub enum ConfigError {
     /// The status page has no log-in.
     #[error("status.listen {0} is not on this machine; it has no log-in, so use 127.0.0.1")]
     StatusNotLocal(SocketAddr),
+    /// Nobody could see it.
+    #[error("page.listen is empty; name at least one address, such as 0.0.0.0:8443")]
+    NoPageListener,
+    /// A PIN must not travel in clear.
+    #[error("[page] needs [lan] with certificate and key: people log in there")]
+    PageWithoutLan,
     /// Too small to be of use.
     #[error("outbox.mib {0} is less than {OUTBOX_MIB_MIN}")]
     OutboxTooSmall(u64),
@@ -94,6 +113,7 @@ struct File {
     data_dir: PathBuf,
     cloud: Cloud,
     lan: Option<Lan>,
+    page: Option<PageDoors>,
     mqtt: Mqtt,
     status: Status,
     #[serde(default)]
@@ -199,6 +219,14 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     if !file.status.listen.ip().is_loopback() {
         return Err(ConfigError::StatusNotLocal(file.status.listen));
     }
+    if let Some(page) = &file.page {
+        if page.listen.is_empty() {
+            return Err(ConfigError::NoPageListener);
+        }
+        if file.lan.is_none() {
+            return Err(ConfigError::PageWithoutLan);
+        }
+    }
     if file.outbox.mib < OUTBOX_MIB_MIN {
         return Err(ConfigError::OutboxTooSmall(file.outbox.mib));
     }
@@ -214,6 +242,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
         }),
         mqtt,
         status: file.status.listen,
+        page: file.page,
         clock: file.clock.trust,
         outbox: Limits {
             bytes,
@@ -289,6 +318,9 @@ listen = "127.0.0.1:9000"
         let lan = config.lan.unwrap();
         assert_eq!(lan.certificate, config.data_dir.join("lan.pem"));
         assert_eq!(lan.key, Path::new("/elsewhere/lan.key"));
+        let page = format!("{with}[page]\nlisten = [\"0.0.0.0:8443\"]\n");
+        let doors = read(&page, None).unwrap().page.unwrap();
+        assert_eq!((doors.listen.len(), doors.redirect.len()), (1, 0));
         let half = format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\n");
         assert!(read(&half, None).unwrap_err().to_string().contains("key"));
     }
@@ -326,6 +358,8 @@ listen = "127.0.0.1:9000"
         assert!(refused(r#"["127.0.0.1:1883"]"#, "[]").contains("at least one"));
         assert!(refused("127.0.0.1:9000", "0.0.0.0:9000").contains("127.0.0.1"));
         assert!(refused("data_dir", "data_folder").contains("data_folder"));
+        let page = format!("{GOOD}[page]\nlisten = [\"0.0.0.0:8443\"]\n");
+        assert!(read(&page, None).unwrap_err().to_string().contains("[lan]"));
         let small = format!("{GOOD}[outbox]\nmib = 1\n");
         assert!(read(&small, None).unwrap_err().to_string().contains("64"));
     }

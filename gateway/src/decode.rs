@@ -241,6 +241,9 @@ fn config(enrolments: Vec<Enrolment>) -> Config {
         roster: Vec::new(),
         collectors: Vec::new(),
         policy: Policy::default(),
+        local_users: Vec::new(),
+        place: None,
+        made_at: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The box of a centre: takes its devices' messages in, decides, keeps, and forwards what they mean.
 //!
-//! Floors, imports pointing down only: `app` and `config` wire; `intake`, `uplink`, `control` and `status`
-//! are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode`, `site` and
+//! Floors, imports pointing down only: `app` and `config` wire; `intake`, `uplink`, `control`, `status`
+//! and `page` are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode`, `site` and
 //! `hub` decide, purely; `store` keeps.
 
 pub mod adapter;
@@ -17,7 +17,9 @@ pub mod hub;
 pub mod identity;
 pub mod intake;
 pub mod lan;
+pub mod page;
 pub mod seal;
+pub mod signal_log;
 pub mod site;
 pub mod status;
 pub mod store;

@@ -277,6 +277,9 @@ pub fn config(version: u64) -> Config {
         }],
         collectors: vec![],
         policy: Policy::default(),
+        local_users: Vec::new(),
+        place: None,
+        made_at: None,
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Sealed {
     Person(PersonId),
     /// A child's names.
     Child(ChildId),
+    /// What a person is called on the pages of boxes.
+    BoxName(PersonId),
     /// The key that hides a centre's card numbers.
     CardKey(CentreId),
 }
@@ -31,6 +33,7 @@ impl Sealed {
         match self {
             Self::Person(id) => format!("person:{id}"),
             Self::Child(id) => format!("child:{id}"),
+            Self::BoxName(id) => format!("box-name:{id}"),
             Self::CardKey(id) => format!("card-key:{id}"),
         }
     }

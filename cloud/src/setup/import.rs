@@ -17,7 +17,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambient::{Clock, Entropy, NoEntropy};
-use domain::config::Config;
+use domain::config::{Config, LocalUser};
 use domain::id::{CentreId, GatewayId};
 use domain::time::Timestamp;
 use uuid::Uuid;
@@ -87,6 +87,7 @@ pub async fn import(
     let document = Document::read(&serde_json::from_slice(bytes)?)?;
     // Hashing takes a tenth of a second a person: before the store is locked, not while.
     let hashes = password_hashes(db, &document.people, entropy).await?;
+    let pins = pin_hashes(db, &document.people, entropy).await?;
     let now = clock.now();
     let mut write = db.write(Urgency::Other).await?;
     let tx = write.tx();
@@ -98,9 +99,10 @@ pub async fn import(
         entropy,
         now,
     }
-    .write(&document, &hashes)
+    .write(&document, &hashes, &pins)
     .await?;
     let after = configs(tx, keys, &centres, now).await?;
+    box_names_differ(&document.people, after.values())?;
     let changed = before
         .iter()
         .filter(|(gateway, config)| after.get(gateway) != Some(*config))
@@ -130,21 +132,74 @@ async fn password_hashes(
             "select password_hash from login where person = $1",
             person.id.0
         )?;
-        let same = match known {
-            Some((hash,)) => is_password_of(&hash, password).unwrap_or(false),
-            None => false,
-        };
-        hashes.push(if same {
-            None
-        } else {
-            Some(hash_password(password, entropy)?)
-        });
+        hashes.push(changed(known, password, entropy)?);
     }
     Ok(hashes)
 }
 
-/// The centres whose boxes may have to learn something: those named, and those of children that a
-/// grant of a listed person names or named.
+/// New hashes for box PINs that changed, by the person's place in the list.
+async fn pin_hashes(
+    db: &Db,
+    people: &[Person],
+    entropy: &Entropy,
+) -> Result<Vec<Option<String>>, ImportError> {
+    let mut hashes = Vec::with_capacity(people.len());
+    let mut tx = db.read().await?;
+    for person in people {
+        let Some(pin) = &person.box_pin else {
+            hashes.push(None);
+            continue;
+        };
+        let known = sql!(
+            &mut tx,
+            fetch_optional as (String,),
+            "select pin_argon2 from box_login where person = $1",
+            person.id.0
+        )?;
+        hashes.push(changed(known, pin, entropy)?);
+    }
+    Ok(hashes)
+}
+
+/// The hash of a secret; none when it is the known one's.
+fn changed(
+    known: Option<(String,)>,
+    secret: &str,
+    entropy: &Entropy,
+) -> Result<Option<String>, ImportError> {
+    match known {
+        Some((hash,)) if is_password_of(&hash, secret).unwrap_or(false) => Ok(None),
+        Some(_) | None => Ok(Some(hash_password(secret, entropy)?)),
+    }
+}
+
+/// On the page of a box a name is one person's.
+fn box_names_differ<'c>(
+    people: &[Person],
+    configs: impl Iterator<Item = &'c Config>,
+) -> Result<(), ImportError> {
+    for config in configs {
+        let mut held = BTreeMap::new();
+        for user in &config.local_users {
+            let name = LocalUser::folded(&user.short_name);
+            let first = *held.entry(name).or_insert(user.person);
+            let listed = |person: &&Person| [first, user.person].contains(&person.id);
+            if first != user.person {
+                let listed = people.iter().rfind(listed);
+                let path = listed.map_or("$.people", |person| &person.path);
+                return Err(ImportError::Wrong(Wrong {
+                    path: format!("{path}.box_name"),
+                    wanted: "must be another name: somebody else of the centre has this one"
+                        .to_owned(),
+                }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The centres whose boxes may have to learn something: those named, those that a listed person has or
+/// had a grant for, and those of children that such a grant names or named.
 async fn centres_touched(
     tx: &mut Tx,
     document: &Document,
@@ -158,13 +213,19 @@ async fn centres_touched(
         let held = sql!(
             tx,
             fetch_all as (Uuid,),
-            "select c.centre from child c join role_grant g on g.child = c.id where g.person = $1",
+            "select c.centre from child c join role_grant g on g.child = c.id where g.person = $1
+             union select g.centre from role_grant g where g.person = $1 and g.centre is not null",
             person.id.0
         )?;
         centres.extend(held.into_iter().map(|(centre,)| CentreId(centre)));
         for grant in &person.grants {
-            let Reach::Child(child) = grant.reach else {
-                continue;
+            let child = match grant.reach {
+                Reach::Child(child) => child,
+                Reach::Centre(centre) => {
+                    centres.insert(CentreId(centre));
+                    continue;
+                }
+                Reach::WatchRoom(_) | Reach::Deployment => continue,
             };
             let row = sql!(
                 tx,

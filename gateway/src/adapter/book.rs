@@ -92,6 +92,12 @@ impl Book {
         &self.config
     }
 
+    /// The Config itself, for whoever keeps it longer than the book.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// Everything enrolled at an address of a family.
     pub fn at<'b>(&'b self, family: &'b str, address: &str) -> impl Iterator<Item = &'b Enrolment> {
         self.addresses
@@ -250,6 +256,9 @@ pub mod tests {
             roster: Vec::new(),
             collectors: Vec::new(),
             policy: Policy::default(),
+            local_users: Vec::new(),
+            place: None,
+            made_at: None,
         }
     }
 

@@ -28,6 +28,7 @@ use domain::time::Timestamp;
 #[cfg(test)]
 pub use book::tests::{config, enrolment};
 pub use book::{BadCredentialKey, Book, Bridge};
+pub use json::is_secret;
 pub use order::{Order, Why, Wish, can_be_told, order};
 
 /// One MQTT message as it reached the box.

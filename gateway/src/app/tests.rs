@@ -1,9 +1,10 @@
 //! The whole box, run as its program runs it, with damage done to its file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
-
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::page::tests::client::Client;
 use crate::store::FILE;
 use crate::store::outbox::Limits;
 use crate::store::row::{SealedConfig, Stream, Submission};
@@ -36,10 +38,14 @@ struct Home {
 
 impl Home {
     async fn new() -> Self {
+        Self::under(&config(1)).await
+    }
+
+    async fn under(config: &domain::config::Config) -> Self {
         let scratch = Scratch::new();
         write_identity(scratch.path());
         let former = Running::start(&scratch, 1).await;
-        let document = Signer::new().sign(&config(1)).document;
+        let document = Signer::new().sign(config).document;
         let entropy = Entropy::system();
         let key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
         let purpose = "antuo config 1";
@@ -61,11 +67,12 @@ impl Home {
             cloud_address: cloud.local_addr().unwrap().to_string(),
             server_name: ServerName::try_from("localhost").unwrap(),
             lan: None,
-            mqtt: Doors {
+            mqtt: broker::Doors {
                 tcp: vec!["127.0.0.1:0".parse().unwrap()],
-                ..Doors::default()
+                ..broker::Doors::default()
             },
             status: "127.0.0.1:0".parse().unwrap(),
+            page: None,
             clock: Trust::System,
             outbox: Limits::DEFAULT,
         };
@@ -319,4 +326,64 @@ async fn a_second_box_on_one_folder_is_refused_and_harms_nothing() {
     assert!(addresses.exists(), "the first one's doors are still told");
     up.assert_takes_a_press().await;
     up.stop().await;
+}
+
+/// The page of a whole box: what a device says over MQTT is on it, though the cloud is away.
+#[tokio::test]
+async fn the_page_shows_what_a_device_said_to_a_box_without_a_cloud() {
+    let mut document = config(1);
+    let role = domain::config::LocalRole::Director;
+    document.local_users = vec![page::tests::user(1, role, "wu", "493817")];
+    let mut home = Home::under(&document).await;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = lan::LanFiles {
+        certificate: home.scratch.path().join("lan.pem"),
+        key: home.scratch.path().join("lan.key"),
+    };
+    fs::write(&files.certificate, made.cert.pem()).unwrap();
+    fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    home.config.lan = Some(files);
+    home.config.page = Some(crate::config::PageDoors {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        redirect: vec!["127.0.0.1:0".parse().unwrap()],
+    });
+    let up = home.start().await;
+    let text = fs::read_to_string(home.scratch.path().join("addresses.json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let page = said["page"][0].as_str().unwrap().parse().unwrap();
+    assert!(said["page_redirect"][0].is_string());
+    let mut browser = Client::new(page, made.cert.der().clone());
+    assert_eq!(browser.log_in("wu", "493817").await.status, 200);
+    let before = browser.get("/api/status").await.json();
+    assert_eq!(before["alarms"], serde_json::json!([]));
+    assert_eq!(before["cloud"]["up"], false);
+    let mut options = MqttOptions::new("btn", "127.0.0.1", up.mqtt.port());
+    options.set_credentials("btn", SECRET);
+    let (client, mut events) = AsyncClient::new(options, 10);
+    let press = r#"{"id":"1","kind":"alarm.pressed","state":"raised"}"#;
+    client
+        .publish("antuo/v1/btn/button", QoS::AtLeastOnce, false, press)
+        .await
+        .unwrap();
+    while !matches!(
+        events.poll().await.unwrap(),
+        Event::Incoming(Packet::PubAck(_))
+    ) {}
+    let log = browser.get("/api/signals").await.json();
+    assert_eq!(log["lines"][0]["events"][0]["kind"], "alarm.pressed");
+    assert_eq!(log["lines"][0]["username"], "btn");
+    // The page looks at most once a second.
+    let shown = async {
+        loop {
+            let status = browser.get("/api/status").await.json();
+            if status["alarms"][0]["point"] == "btn/button" {
+                break status;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let status = timeout(HANG, shown).await.expect("the press is not shown");
+    assert_eq!(status["alarms"][0]["acknowledged"], false);
+    up.stop.send(()).unwrap();
+    timeout(HANG, up.ended).await.unwrap().unwrap().unwrap();
 }

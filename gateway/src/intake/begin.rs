@@ -60,6 +60,9 @@ impl Intake {
     /// Swaps who may speak, what the hello says and what the site is made with.
     pub(super) fn put_in_force(&mut self, checked: Checked) {
         let version = checked.config.version;
+        self.parts
+            .in_force
+            .send_replace(Some(Arc::clone(&checked.config)));
         self.config = Some(checked.config);
         self.parts.access.send_replace(Arc::new(checked.access));
         self.parts.version.send_replace(version);

@@ -206,6 +206,7 @@ impl Intake {
         let mut trial = site.clone();
         let now = self.parts.clock.now();
         let decision = decide(&mut trial, publish, &now, &self.parts.entropy)?;
+        self.note(publish, &decision, &now);
         let is_silent = decision.events.is_empty() && decision.marks.is_empty();
         let saves = |event: &domain::event::Event| event.kind.lane() == Lane::LifeSafety;
         if !is_silent && !decision.events.iter().any(saves) {

@@ -11,6 +11,7 @@ use crate::adapter::Signal;
 use crate::broker::{Ack, Planned, Publish, Talk, Work};
 use crate::clock::Received;
 use crate::hub::{Change, Message, Properties, Qos};
+use crate::signal_log::Came;
 use crate::site::{Action, Asked, Decision, Now, Site, Tell};
 use crate::store::row::{Entry, Submission};
 
@@ -190,7 +191,22 @@ impl Intake {
         };
         let now = self.parts.clock.now();
         let decision = decide(site, publish, &now, &self.parts.entropy)?;
+        self.note(publish, &decision, &now);
         self.add(decision, &now, into)
+    }
+
+    /// For whoever reads the signal log.
+    pub(super) fn note(&self, publish: &Publish, decision: &Decision, now: &Now) {
+        if let (Some(account), Some(site)) = (&decision.account, &self.site) {
+            let came = Came {
+                username: &publish.username,
+                topic: &publish.message.topic,
+                payload: &publish.message.payload,
+                qos: publish.message.qos as u8,
+            };
+            let signals = &self.parts.signals;
+            signals.note(came, account, &decision.events, site.book(), now);
+        }
     }
 
     /// Local acts come first: they do not wait for a disk.

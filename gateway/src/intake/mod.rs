@@ -23,14 +23,15 @@ use ambient::Entropy;
 use domain::config::Config;
 use domain::id::GatewayId;
 use domain::wire::SignedConfig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::broker::{Access, Outlet, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
-use crate::site::{Asked, Mark, Site, Unforwarded};
+use crate::signal_log::SignalLog;
+use crate::site::{Asked, Mark, Site, Unforwarded, View};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use diskless::Diskless;
@@ -66,6 +67,10 @@ pub struct Parts {
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.
     pub version: watch::Sender<u64>,
+    /// The Config in force.
+    pub in_force: watch::Sender<Option<Arc<Config>>>,
+    /// Where messages are taken down for whoever sets devices up.
+    pub signals: SignalLog,
 }
 
 /// What the intake hears.
@@ -81,7 +86,12 @@ pub struct Ears {
     pub unforwarded: watch::Receiver<Unforwarded>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
+    /// Questions for what the site knows, answered between two commits.
+    pub asked: mpsc::Receiver<Ask>,
 }
+
+/// A question for what the site knows; the answer is none without a Config.
+pub type Ask = oneshot::Sender<Option<View>>;
 
 /// See the module's head.
 pub struct Intake {
@@ -140,7 +150,7 @@ impl Intake {
     /// Runs until the publishes end and everything taken is settled.
     pub async fn run(mut self, mut ears: Ears) {
         let mut taken = Vec::with_capacity(TAKEN);
-        let mut configs_end = false;
+        let (mut configs_end, mut questions_end) = (false, false);
         let mut afloat = self.parts.store.afloat().subscribe();
         let standing = *ears.standing.borrow_and_update();
         self.tell(standing).await;
@@ -174,6 +184,10 @@ impl Intake {
                 }
                 Some(asked) = ears.commands.recv() => self.obey(&asked).await,
                 Ok(()) = afloat.changed() => self.settle_afloat(),
+                asked = ears.asked.recv(), if !questions_end => match asked {
+                    Some(ask) => self.answer(ask),
+                    None => questions_end = true,
+                },
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;
@@ -185,6 +199,12 @@ impl Intake {
                 }
             }
         }
+    }
+
+    /// Tells what the site knows. An error means that whoever asked has gone.
+    fn answer(&self, ask: Ask) {
+        let now = self.parts.clock.now();
+        let _ = ask.send(self.site.as_ref().map(|site| site.view(&now)));
     }
 
     /// How long to wait for messages at most.

@@ -60,6 +60,8 @@ impl Box_ {
             box_key,
             access,
             version: version_in,
+            in_force: watch::Sender::new(None),
+            signals: SignalLog::default(),
         };
         let marks = std::mem::take(&mut running.opened.marks);
         let opened = &running.opened;
@@ -78,6 +80,7 @@ impl Box_ {
             commands: commands_out,
             unforwarded: watch::channel(Unforwarded::default()).1,
             standing: opened.store.standing(),
+            asked: mpsc::channel(1).1,
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {

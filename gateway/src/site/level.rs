@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::kind::Severity;
+use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Most keys one condition keeps. A further key is not taken in and is told as unmapped.
@@ -18,6 +19,9 @@ pub struct Level {
     keys: BTreeMap<String, Option<Severity>>,
     /// The severity last told, while the condition is there.
     open: Option<Severity>,
+    /// Since when it has been told as there; none of one that a program before this kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
 }
 
 /// One key's statement.
@@ -55,6 +59,21 @@ impl Level {
     #[must_use]
     pub const fn open(&self) -> Option<Severity> {
         self.open
+    }
+
+    /// Since when the condition has been told as there.
+    #[must_use]
+    pub const fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// Notes when an edge happened. Growing worse is no new beginning.
+    pub fn note(&mut self, edge: Edge, at: Timestamp) {
+        match edge {
+            Edge::Raised(_) => self.since = self.since.or(Some(at)),
+            Edge::Cleared => self.since = None,
+            Edge::Full => {}
+        }
     }
 
     /// Whether this key last said that the condition is there.

@@ -7,6 +7,7 @@ use domain::config::Enrolment;
 use domain::id::{EventId, PointKey, ZoneId};
 use domain::kind::{Hazard, Kind, Severity};
 
+use super::view;
 use crate::adapter::{Book, Wish, can_be_told};
 
 /// One act at the centre.
@@ -74,8 +75,7 @@ pub fn on_ring(
 /// Whether the installer wants no noise of this: a call for help that the intruder must not hear.
 #[must_use]
 pub fn is_silent(enrolment: Option<&Enrolment>, hazard: Hazard) -> bool {
-    let wanted = enrolment.is_some_and(|e| e.options.get("silent") == Some(&true.into()));
-    wanted && hazard == Hazard::Panic
+    enrolment.is_some_and(view::is_silent) && hazard == Hazard::Panic
 }
 
 fn releases(book: &Book, because: EventId) -> impl Iterator<Item = Action> {

@@ -4,6 +4,7 @@
 //! machine: the caller brings the time and the chance, and commits what comes back. Never does I/O.
 //! The rules R1 to R12 are mechanisms here, so that no adapter has to know them.
 
+mod account;
 mod asked;
 mod burst;
 mod effect;
@@ -19,6 +20,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod timed;
+mod view;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,7 @@ use domain::time::{ClockTrust, Order, Timestamp};
 use crate::adapter::{
     self, BadCredentialKey, Book, Heard, Message, Reading, Says, Signal, VendorId, ingest_kind,
 };
+pub use account::{Account, Became, Body, Hidden};
 pub use asked::Asked;
 use burst::{Burst, Pace, Quota, Speaker};
 pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
@@ -54,6 +57,7 @@ pub use state::Mark;
 use state::Point;
 use step::{Draft, Step};
 use timed::Timer;
+pub use view::{Alarm, Trouble, View, is_silent};
 
 /// Ten bytes of chance for the next event's id.
 pub type Chance<'a> = &'a mut dyn FnMut() -> [u8; 10];
@@ -81,6 +85,8 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// To be said to sirens, lamps and doors, at once: it does not wait for a disk.
     pub tells: Vec<Tell>,
+    /// What became of the message; none when time alone moved.
+    pub account: Option<Account>,
 }
 
 /// A centre as its box knows it.
@@ -100,6 +106,8 @@ pub struct Site {
     replays: BTreeMap<PointKey, Duration>,
     /// Conditions that were told as there since a bridge last started: their end is no old state.
     said_since: BTreeSet<(PointKey, Kind)>,
+    /// When points were last heard in this run.
+    heard_at: BTreeMap<PointKey, Timestamp>,
     timers: BTreeMap<Timer, Duration>,
     service: Service,
     effects: Effects,
@@ -132,6 +140,7 @@ impl Site {
             quotas: BTreeMap::new(),
             replays: BTreeMap::new(),
             said_since: BTreeSet::new(),
+            heard_at: BTreeMap::new(),
             timers: BTreeMap::new(),
             service: restored.service,
             effects: Effects::new(),
@@ -161,8 +170,8 @@ impl Site {
         let mut step = Step::new(&book, now, chance);
         self.tell_damage(&mut step);
         let user = || Speaker::User(signal.username.to_owned());
-        match adapter::read(&book, signal) {
-            Heard::NoEvidence => {}
+        let account = match adapter::read(&book, signal) {
+            Heard::NoEvidence => Account::unknown(Became::NoEvidence, None),
             Heard::Message(message) => self.take(&mut step, message, signal),
             Heard::Unenrolled { source, through } => {
                 if let Some(bridge) = through.filter(|_| !signal.retained) {
@@ -170,19 +179,25 @@ impl Site {
                 }
                 step.from = Some(unread_signal(&book, signal));
                 self.unread(&mut step, user(), source.as_ref(), Unread::NotEnrolled);
+                Account::unknown(Became::NotEnrolled, None)
             }
             Heard::NoAdapter(point) => {
                 step.from = Some(unread_signal(&book, signal));
                 let speaker = Speaker::Device(point.device.clone());
                 self.unread(&mut step, speaker, Some(&point), Unread::NoAdapter);
+                Account::unknown(Became::NoAdapter, Some(point))
             }
             Heard::Foreign if book.knows(signal.username) => {
                 step.from = Some(unread_signal(&book, signal));
                 self.unread(&mut step, user(), None, Unread::NotEnrolled);
+                Account::unknown(Became::NotEnrolled, None)
             }
-            Heard::Foreign => {}
+            Heard::Foreign => Account::unknown(Became::Foreign, None),
+        };
+        Decision {
+            account: Some(account),
+            ..self.finish(step)
         }
-        self.finish(step)
     }
 
     /// A fact about the box itself. Its hybrid time is committed with the next decision.
@@ -205,7 +220,8 @@ impl Site {
         self.roll.inside()
     }
 
-    fn take(&mut self, step: &mut Step<'_>, message: Message, signal: &Signal<'_>) {
+    fn take(&mut self, step: &mut Step<'_>, message: Message, signal: &Signal<'_>) -> Account {
+        let account = Account::of(&message, signal);
         if !signal.retained {
             for point in &message.alive {
                 self.heard(step, point);
@@ -218,7 +234,10 @@ impl Site {
             let body = weak_body(body, &message.readings);
             let name = seen::name(&reading.point.device, id, &body);
             if self.seen.knows(&name, id, step.now.wall) {
-                return;
+                return Account {
+                    became: Became::Repeat,
+                    ..account
+                };
             }
             self.seen.take(name, step.now.wall);
             step.seen = Some((name, step.now.wall));
@@ -238,6 +257,7 @@ impl Site {
         for reading in readings {
             self.read(step, reading);
         }
+        account
     }
 
     fn read(&mut self, step: &mut Step<'_>, reading: Reading) {
@@ -401,6 +421,7 @@ impl Site {
             marks,
             actions: step.actions,
             tells: step.tells,
+            account: None,
         }
     }
 }

@@ -91,6 +91,9 @@ impl Site {
             return;
         }
         let edge = level.say(said);
+        if let Some(edge) = edge {
+            level.note(edge, step.now.wall);
+        }
         step.points.insert(point.clone());
         match edge {
             Some(Edge::Raised(severity)) => self.raised(step, point, kind, severity, detail),

@@ -128,6 +128,12 @@ impl Site {
             return;
         }
         let point = step.book.lead(&point.device).unwrap_or(point);
+        match self.heard_at.get_mut(point) {
+            Some(at) => *at = step.now.wall,
+            None => {
+                self.heard_at.insert(point.clone(), step.now.wall);
+            }
+        }
         self.watch.heard(point, step.now.monotonic);
         let kind = offline(step, point);
         let was_silent = self

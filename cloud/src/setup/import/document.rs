@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::cursor::{At, Wrong};
 use super::site::{Card, Door, Point, card, door, point};
-use crate::access::{PASSWORD_MAX, USERNAME_MAX};
+use crate::access::{PASSWORD_MAX, PIN_MAX, USERNAME_MAX, check_pin};
 
 /// Longest name of anything, in characters. A longer one is refused.
 pub const NAME_MAX: usize = 128;
+/// Longest name on the pages of boxes, in characters. A longer one is refused.
+const BOX_NAME_MAX: usize = 32;
 /// Longest postal address, in characters. A longer one is refused.
 const ADDRESS_MAX: usize = 512;
 
@@ -98,6 +100,9 @@ pub struct Person {
     pub name: String,
     pub username: Option<String>,
     pub password: Option<String>,
+    /// What they type and are called on the pages of boxes.
+    pub box_name: Option<String>,
+    pub box_pin: Option<String>,
     pub grants: Vec<Grant>,
 }
 
@@ -342,11 +347,18 @@ fn child(at: &At<'_>) -> Result<Child, Wrong> {
 }
 
 fn person(at: &At<'_>) -> Result<Person, Wrong> {
-    let f = at.fields(&["id", "name", "username", "password", "grants"])?;
+    let f = at.fields(&[
+        "id", "name", "username", "password", "box_name", "box_pin", "grants",
+    ])?;
     let username = f.optional("username", |at| at.text(USERNAME_MAX / 4))?;
     let password = f.optional("password", |at| at.text(PASSWORD_MAX / 4))?;
     if password.is_some() && username.is_none() {
         return Err(f.get("password")?.wrong("must be null without a username"));
+    }
+    let box_name = f.optional("box_name", box_name)?;
+    let box_pin = f.optional("box_pin", box_pin)?;
+    if box_pin.is_some() && box_name.is_none() {
+        return Err(f.get("box_pin")?.wrong("must be null without a box_name"));
     }
     // Since what is left out ends, the list itself may not be left out by oversight.
     let grants = f.get("grants")?.list()?;
@@ -359,8 +371,26 @@ fn person(at: &At<'_>) -> Result<Person, Wrong> {
         name: f.get("name")?.text(NAME_MAX)?,
         username,
         password,
+        box_name,
+        box_pin,
         grants,
     })
+}
+
+fn box_name(at: &At<'_>) -> Result<String, Wrong> {
+    let name = at.text(BOX_NAME_MAX)?;
+    if name.trim() == name {
+        Ok(name)
+    } else {
+        Err(at.wrong("must not begin or end with a blank"))
+    }
+}
+
+fn box_pin(at: &At<'_>) -> Result<String, Wrong> {
+    let wanted = "must be a text of 6 to 12 digits";
+    let pin = at.text(PIN_MAX).map_err(|_| at.wrong(wanted))?;
+    check_pin(&pin).map_err(|fault| at.wrong(fault.to_string()))?;
+    Ok(pin)
 }
 
 fn grant(at: &At<'_>) -> Result<Grant, Wrong> {
@@ -370,6 +400,7 @@ fn grant(at: &At<'_>) -> Result<Grant, Wrong> {
         "shift_lead",
         "director",
         "carer",
+        "installer",
         "admin",
     ];
     let role = at
@@ -382,7 +413,7 @@ fn grant(at: &At<'_>) -> Result<Grant, Wrong> {
             let f = at.fields(&["role", "watch_room"])?;
             Reach::WatchRoom(f.get("watch_room")?.uuid()?)
         }
-        "director" | "carer" => {
+        "director" | "carer" | "installer" => {
             Reach::Centre(at.fields(&["role", "centre"])?.get("centre")?.uuid()?)
         }
         _ => {

@@ -37,6 +37,7 @@ impl Writer<'_> {
         &mut self,
         document: &Document,
         hashes: &[Option<String>],
+        pins: &[Option<String>],
     ) -> Result<(), ImportError> {
         self.deployment(document).await?;
         for centre in &document.centres {
@@ -44,6 +45,9 @@ impl Writer<'_> {
         }
         for (person, hash) in document.people.iter().zip(hashes) {
             self.person(person, hash.as_deref()).await?;
+        }
+        for (person, pin) in document.people.iter().zip(pins) {
+            self.box_login(person, pin.as_deref()).await?;
         }
         // Cards may be held by people of this document, grants by children of it.
         for centre in &document.centres {

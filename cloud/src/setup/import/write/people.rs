@@ -1,5 +1,7 @@
 //! The people of an import: sealed names, log-ins, and what each may reach.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::super::ImportError;
@@ -7,6 +9,9 @@ use super::super::document::{Grant, Person, Reach};
 use super::{Writer, wrong};
 use crate::keys::Sealed;
 use crate::sql;
+
+/// How long an installer's right lasts (D1). After it the person must be given it anew.
+const INSTALLER_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 impl Writer<'_> {
     pub(super) async fn person(
@@ -72,6 +77,43 @@ impl Writer<'_> {
         if done == 0 {
             let wanted = "must be given with the first username";
             return Err(wrong(&person.path, "password", wanted));
+        }
+        Ok(())
+    }
+
+    /// The log-in on the page of a box.
+    pub(super) async fn box_login(
+        &mut self,
+        person: &Person,
+        pin: Option<&str>,
+    ) -> Result<(), ImportError> {
+        let Some(name) = &person.box_name else {
+            return Ok(());
+        };
+        let of = Sealed::BoxName(person.id);
+        let sealed = self.keys.sealing.seal(self.entropy, of, name.as_bytes())?;
+        let done = match pin {
+            Some(pin) => sql!(
+                self.tx,
+                execute,
+                "insert into box_login (person, sealed, pin_argon2) values ($1, $2, $3)
+                 on conflict (person) do update set sealed = excluded.sealed,
+                     pin_argon2 = excluded.pin_argon2",
+                person.id.0,
+                sealed.clone(),
+                pin
+            )?,
+            None => sql!(
+                self.tx,
+                execute,
+                "update box_login set sealed = $2 where person = $1",
+                person.id.0,
+                sealed.clone()
+            )?,
+        };
+        if done == 0 {
+            let wanted = "must be given with the first box_name";
+            return Err(wrong(&person.path, "box_pin", wanted));
         }
         Ok(())
     }
@@ -152,7 +194,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A grant that stands already keeps its beginning; one that was ended begins anew.
+    /// A grant that stands already keeps its beginning, an installer's its end too; one that was ended
+    /// begins anew.
     async fn grant(&mut self, person: &Person, grant: &Grant) -> Result<(), ImportError> {
         let (centre, child, room) = match grant.reach {
             Reach::Child(id) => (None, Some(id), None),
@@ -160,12 +203,16 @@ impl Writer<'_> {
             Reach::Centre(id) => (Some(id), None, None),
             Reach::Deployment => (None, None, None),
         };
+        let until = (grant.role == "installer").then(|| self.now.after(INSTALLER_FOR).micros());
         sql!(
             self.tx,
             execute,
-            "insert into role_grant (person, role, reach, centre, child, watch_room, from_at)
-             values ($1, $2, $3, $4, $5, $6, $7)
-             on conflict (person, role, reach) do update set until_at = null,
+            "insert into role_grant (person, role, reach, centre, child, watch_room, from_at, until_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict (person, role, reach) do update set
+                 until_at = case when excluded.until_at is not null
+                     and role_grant.until_at > excluded.from_at
+                     then role_grant.until_at else excluded.until_at end,
                  from_at = case when role_grant.until_at <= excluded.from_at
                      then excluded.from_at else role_grant.from_at end",
             person.id.0,
@@ -174,7 +221,8 @@ impl Writer<'_> {
             centre,
             child,
             room,
-            self.now.micros()
+            self.now.micros(),
+            until
         )?;
         Ok(())
     }
