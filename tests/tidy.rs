@@ -22,7 +22,7 @@ const HOUSES: &[House] = &[
         name: "gateway",
         floors: &[
             (8, &["main", "app"]),
-            (7, &["status"]),
+            (7, &["status", "doctor"]),
             (6, &["intake", "uplink", "config"]),
             (5, &["control"]),
             (4, &["store", "broker", "decode"]),
@@ -79,6 +79,7 @@ const HOUSES: &[House] = &[
 const DECISION_CODE: &[&str] = &[
     "domain/src",
     "gateway/src/adapter",
+    "gateway/src/doctor/judge",
     "gateway/src/hub",
     "gateway/src/site",
     "gateway/src/store/afloat",

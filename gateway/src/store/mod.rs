@@ -12,6 +12,7 @@ pub mod row;
 mod schema;
 mod sentry;
 mod statements;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -43,6 +44,7 @@ pub use inspect::inspect;
 pub use reader::{Held, ReadError, Reader, StreamHead};
 pub use schema::SchemaFault;
 pub use sentry::Sentry;
+pub use survey::{Lately, Survey, set_aside, survey};
 pub use writer::Writer;
 
 /// Name of the file in the data directory.
@@ -311,6 +313,12 @@ impl Store {
             Ok(false) | Err(_) => Err(NotCommitted),
         }
     }
+}
+
+/// Whether a run before noted the file as damaged, for the next start.
+#[must_use]
+pub fn is_marked_damaged(path: &Path) -> bool {
+    rescue::marker(path).exists()
 }
 
 /// The last numbers of the newest epoch in the file.
