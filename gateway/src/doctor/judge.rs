@@ -165,7 +165,7 @@ pub(super) fn config(seen: &Survey, key: Option<&BoxKey>, now: Timestamp) -> Fin
     let version = newest.version;
     let purpose = crate::seal::config_purpose(version);
     let opened = key.and_then(|key| key.open(&purpose, &newest.sealed).ok());
-    if !opened.is_some_and(|document| Config::read(&document).is_ok()) {
+    if opened.is_none_or(|document| Config::read(&document).is_err()) {
         return Finding::wrong(
             "config",
             format!("version {version} does not open or read"),

@@ -4,6 +4,7 @@
 //! ([`Writer`]); readers have connections of their own. Every opening begins a new epoch (D4).
 
 pub mod afloat;
+mod evidence;
 mod inspect;
 pub mod outbox;
 mod reader;
@@ -16,6 +17,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod walk;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -40,11 +42,12 @@ use outbox::{Limits, Outbox};
 use row::{SealedConfig, Stream, Submission};
 use writer::Job;
 
+pub use evidence::set_aside;
 pub use inspect::inspect;
 pub use reader::{Held, ReadError, Reader, StreamHead};
 pub use schema::SchemaFault;
 pub use sentry::Sentry;
-pub use survey::{Lately, Survey, set_aside, survey};
+pub use survey::{Lately, Survey, survey};
 pub use writer::Writer;
 
 /// Name of the file in the data directory.

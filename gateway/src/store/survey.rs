@@ -2,9 +2,8 @@
 //!
 //! Reads only, and reports damage to nobody: that is for the box itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use domain::kind::Lane;
 use domain::time::Timestamp;
@@ -101,20 +100,4 @@ async fn look(connection: &mut SqliteConnection, now: Timestamp) -> Result<Surve
         configured_at: configured_at.map(Timestamp::from_micros),
         steps: (from_sql(version), schema::known()),
     })
-}
-
-/// Copies of damaged files kept beside the store, with their sizes in bytes, the oldest first.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn set_aside(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut found = Vec::new();
-    for file in fs::read_dir(directory)? {
-        let file = file?;
-        if file.file_name().to_string_lossy().contains(".damaged-") {
-            found.push((file.path(), file.metadata()?.len()));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
