@@ -27,10 +27,15 @@ bench: ## Prints the table of figures.
 	$(CARGO) build --release --locked -p antuo-cloud -p antuo-gateway -p antuo-sim
 	$(CARGO) run --release --locked -p antuo-tests --bin bench
 
-crash: ## kill -9 of box, cloud and receiver, ROUNDS times (default 10).
+crash: ## kill -9 of box, cloud and receiver, ROUNDS times (default 20); the last line is one JSON object.
 	@scripts/need test
 	$(CARGO) build --locked --workspace --bins
-	ANTUO_CRASH_ROUNDS=$(or $(ROUNDS),10) $(CARGO) test --locked -p antuo-tests --test crash -- --nocapture
+	@rm -f target/crash.json
+	@status=0; \
+	ANTUO_CRASH_ROUNDS=$(or $(ROUNDS),20) ANTUO_CRASH_REPORT=$(CURDIR)/target/crash.json \
+	  $(CARGO) test --locked -p antuo-tests --test crash -- --nocapture || status=$$?; \
+	cat target/crash.json 2>/dev/null || echo '{"rounds":0,"lost":null,"doubled":null}'; \
+	exit $$status
 
 clean:
 	$(CARGO) clean

@@ -23,7 +23,7 @@ const HOUSES: &[House] = &[
         floors: &[
             (9, &["main", "app"]),
             (8, &["page"]),
-            (7, &["status"]),
+            (7, &["status", "doctor"]),
             (6, &["intake", "uplink", "config", "forwarding"]),
             (5, &["control"]),
             (4, &["store", "broker", "decode"]),
@@ -82,6 +82,7 @@ const HOUSES: &[House] = &[
 const DECISION_CODE: &[&str] = &[
     "domain/src",
     "gateway/src/adapter",
+    "gateway/src/doctor/judge",
     "gateway/src/hub",
     "gateway/src/site",
     "gateway/src/store/afloat",

@@ -1,6 +1,6 @@
 //! The box of a centre: takes its devices' messages in, decides, keeps, and forwards what they mean.
 //!
-//! Floors, imports pointing down only: `app` and `config` wire; `intake`, `uplink`, `control`, `status`
+//! Floors, imports pointing down only: `app` and `config` wire; `doctor` looks on; `intake`, `uplink`, `control`, `forwarding`, `status`
 //! and `page` are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode`, `site` and
 //! `hub` decide, purely; `store` keeps.
 
@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod decode;
+pub mod doctor;
 pub mod forwarding;
 pub mod gauges;
 pub mod hub;

@@ -4,8 +4,9 @@ use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ambient::Clock;
 use antuo_gateway::config::{CLOUD_ADDRESS_ENV, Config};
-use antuo_gateway::{app, chain, decode, lan};
+use antuo_gateway::{app, chain, decode, doctor};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,15 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Say what is good and what is wrong with the box on this machine, and the fix for each
+    Doctor {
+        /// The settings file
+        #[arg(long)]
+        config: PathBuf,
+        /// For a machine: one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Read cases of device messages (JSON lines) and print the events they mean
     Decode,
 }
@@ -51,12 +61,36 @@ fn obey(command: Command) -> Result<()> {
     match command {
         Command::Run { config } => run(&read(&config)?),
         Command::CheckConfig { config } => {
-            let read = read(&config)?;
-            read.lan.as_ref().map(lan::server_config).transpose()?;
+            let files = doctor::files(&read(&config)?);
+            if files.wrong() > 0 {
+                bail!("{} can be read, but:\n{files}", config.display());
+            }
             println!("{} can be used", config.display());
             Ok(())
         }
+        Command::Doctor { config, json } => examine(&config, json),
         Command::Decode => decode_lines(),
+    }
+}
+
+/// Fails when something is wrong, after everything was said.
+fn examine(path: &std::path::Path, json: bool) -> Result<()> {
+    let report = match read(path) {
+        Ok(config) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime does not start")?
+            .block_on(doctor::examine(&config, &Clock::system())),
+        Err(error) => doctor::unreadable(&chain(error.as_ref())),
+    };
+    if json {
+        println!("{}", report.to_json());
+    } else {
+        println!("{report}");
+    }
+    match report.wrong() {
+        0 => Ok(()),
+        wrong => bail!("things to be mended: {wrong}"),
     }
 }
 

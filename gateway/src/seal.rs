@@ -18,6 +18,12 @@ pub const FILE: &str = "box-seal.key";
 /// Bytes of the key's digest that name it.
 const NAME_LEN: usize = 8;
 
+/// What a Config of that version is sealed for.
+#[must_use]
+pub fn config_purpose(version: u64) -> String {
+    format!("antuo config {version}")
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum BoxKeyError {
@@ -80,20 +86,31 @@ impl BoxKey {
     /// # Errors
     /// Names the file.
     pub fn read_or_make(directory: &Path, entropy: &Entropy) -> Result<Self, BoxKeyError> {
+        if let Some(key) = Self::read(directory)? {
+            return Ok(key);
+        }
         let path = directory.join(FILE);
-        let failed = |source| BoxKeyError::File {
-            path: path.clone(),
-            source,
-        };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let text = to_hex(&entropy.bytes::<32>()?);
-                write_durably(directory, &path, text.as_bytes()).map_err(failed)?;
-                text
-            }
-            Err(error) => return Err(failed(error)),
-        };
+        let text = to_hex(&entropy.bytes::<32>()?);
+        match write_durably(directory, &path, text.as_bytes()) {
+            Ok(()) => Self::from_text(&text, path),
+            Err(source) => Err(BoxKeyError::File { path, source }),
+        }
+    }
+
+    /// Reads the key of the data directory; none before the first start.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn read(directory: &Path) -> Result<Option<Self>, BoxKeyError> {
+        let path = directory.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::from_text(&text, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(BoxKeyError::File { path, source }),
+        }
+    }
+
+    fn from_text(text: &str, path: PathBuf) -> Result<Self, BoxKeyError> {
         let bytes = from_hex_32(text.trim()).ok();
         bytes
             .and_then(|bytes| Self::new(&bytes))

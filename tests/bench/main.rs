@@ -1,8 +1,11 @@
 //! Prints the table of figures that the README publishes. Measures, never judges: a slow machine
-//! fails nothing.
+//! fails nothing. `ANTUO_BENCH_DIVISOR=100` divides the counts, for a look at whether it runs.
 
+mod floor;
+mod load;
 mod mqtt;
 mod stopwatch;
+mod town;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +18,7 @@ use support::world::{Receivers, World, each};
 use support::{built, wait_for};
 
 use crate::mqtt::Client;
-use crate::stopwatch::{Figures, Stopwatch};
+use crate::stopwatch::{Figures, Stopwatch, per_second};
 
 /// Presses measured one by one, each when the one before has been answered.
 const PRESSES: usize = 40;
@@ -30,6 +33,8 @@ const WINDOW: usize = 20;
 const DEVICES: usize = 200;
 /// A week of one event a second.
 const WEEK: usize = 604_800;
+/// The longer queue.
+const MILLION: usize = 1_000_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -42,7 +47,17 @@ async fn main() -> Result<()> {
     world.box_is_configured(&gateway).await?;
     press_to_receiver(&world, &gateway, &police).await?;
     resident(&world, &gateway).await?;
-    throughput(&mut world, &gateway).await
+    floor::measure(world.dir.path()).await?;
+    throughput(&mut world, &gateway).await?;
+    drop(world);
+    load::measure(&receivers).await
+}
+
+/// That many, or the part of it that a dry run wants.
+fn few(count: usize) -> usize {
+    let divisor = std::env::var("ANTUO_BENCH_DIVISOR").ok();
+    let divisor = divisor.and_then(|text| text.parse().ok());
+    (count / divisor.unwrap_or(1).max(1)).max(1)
 }
 
 fn row(figure: &str, measured: &str) {
@@ -79,7 +94,7 @@ async fn press_to_receiver(world: &World, gateway: &str, police: &Receiver) -> R
     }
     let operator = world.log_in(&world.person_with("operator")?).await?;
     let mut took = Figures::default();
-    for n in 0..PRESSES {
+    for n in 0..few(PRESSES) {
         let told = orders(police);
         let watch = Stopwatch::start();
         let press = format!(r#"{{"id":"bench-{n}","kind":"alarm.pressed","state":"raised"}}"#);
@@ -173,20 +188,27 @@ async fn throughput(world: &mut World, gateway: &str) -> Result<()> {
     let mqtt = world.mqtt(gateway)?;
     let mut client = Client::log_in(mqtt, &door.username, &door.secret).await?;
     let watch = Stopwatch::start();
-    flood(&mut client, &door.topic, 0, FLOOD).await?;
-    let seconds = watch.elapsed().as_secs_f64();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
-    let rate = (FLOOD as f64 / seconds) as u64;
+    flood(&mut client, &door.topic, 0, few(FLOOD)).await?;
     row(
         &format!("durable events, one connection, window {WINDOW}"),
-        &format!("{rate}/s"),
+        &per_second(few(FLOOD), watch.elapsed()),
     );
-    flood(&mut client, &door.topic, FLOOD, WEEK).await?;
-    drop(client);
+    let mut queued = few(FLOOD);
+    for queue in [WEEK, MILLION] {
+        flood(&mut client, &door.topic, queued, few(queue)).await?;
+        queued = few(queue);
+        start_again(world, gateway, queue).await?;
+        client = Client::log_in(world.mqtt(gateway)?, &door.username, &door.secret).await?;
+    }
+    let pid = world.boxes.get(gateway).and_then(Program::pid);
+    row(
+        "box, resident with that queue",
+        &resident_memory(pid.context("the box runs")?)?,
+    );
+    Ok(())
+}
+
+async fn start_again(world: &mut World, gateway: &str, queued: usize) -> Result<()> {
     world
         .boxes
         .remove(gateway)
@@ -201,13 +223,8 @@ async fn throughput(world: &mut World, gateway: &str) -> Result<()> {
     })
     .await?;
     row(
-        &format!("box, start to listening with {WEEK} events queued"),
+        &format!("box, start to listening with {queued} events queued"),
         &Figures::from(watch.elapsed()).at(50),
-    );
-    let pid = world.boxes.get(gateway).and_then(Program::pid);
-    row(
-        "box, resident with that queue",
-        &resident_memory(pid.context("the box runs")?)?,
     );
     Ok(())
 }

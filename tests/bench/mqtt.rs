@@ -2,11 +2,11 @@
 //!
 //! A benchmark's own, so that the figure is the box's and not a client library's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A connected device.
 pub struct Client {
@@ -22,7 +22,23 @@ impl Client {
 
     /// Connects under a client id of its own.
     pub async fn log_in_as(at: SocketAddr, username: &str, secret: &str, id: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect(at).await?;
+        Self::greet(TcpStream::connect(at).await?, username, secret, id).await
+    }
+
+    /// The same from an address of this machine: the box counts connections by address.
+    pub async fn log_in_from(
+        from: IpAddr,
+        at: SocketAddr,
+        username: &str,
+        secret: &str,
+        id: &str,
+    ) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        Self::greet(socket.connect(at).await?, username, secret, id).await
+    }
+
+    async fn greet(mut stream: TcpStream, username: &str, secret: &str, id: &str) -> Result<Self> {
         stream.set_nodelay(true)?;
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0b1100_0010, 0, 0];
         for text in [id, username, secret] {

@@ -99,9 +99,16 @@ impl World {
     /// # Errors
     /// When a program fails, with its words.
     pub async fn prepare(centres: usize, receivers: &Receivers) -> Result<Self> {
+        Self::lay_out_town(Self::town(centres, receivers).await?).await
+    }
+
+    /// Makes the files of a given town, starts nothing.
+    ///
+    /// # Errors
+    /// When a program fails, with its words.
+    pub async fn lay_out_town(town: Value) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("town.json");
-        let town = Self::town(centres, receivers).await?;
         std::fs::write(&file, town.to_string())?;
         let world = Self {
             town,

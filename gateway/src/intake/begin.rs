@@ -9,14 +9,10 @@ use domain::kind::{Kind, Lane};
 use super::Intake;
 use super::group::{Chance, Unusable, entry};
 use crate::control::{self, Checked};
+use crate::seal::config_purpose;
 use crate::site::{Mark, Now, Site, UNIQUE_FOR};
 use crate::store::row::{Entry, SealedConfig, Submission};
 use crate::store::{Previous, Standing};
-
-/// What a Config of that version is sealed for.
-pub(super) fn purpose(version: u64) -> String {
-    format!("antuo config {version}")
-}
 
 impl Intake {
     /// Takes the newest Config that opens and reads into force. One that does not is reported by version
@@ -51,7 +47,7 @@ impl Intake {
         let opened = self
             .parts
             .box_key
-            .open(&purpose(sealed.version), &sealed.sealed);
+            .open(&config_purpose(sealed.version), &sealed.sealed);
         let document = opened.map_err(|error| error.to_string())?;
         let config = Config::read(&document).map_err(|error| crate::chain(&error))?;
         control::ready(config).map_err(|error| crate::chain(&error))

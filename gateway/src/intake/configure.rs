@@ -7,9 +7,10 @@ use domain::kind::Kind;
 use domain::wire::SignedConfig;
 
 use super::Intake;
-use super::begin::{first_records, purpose};
+use super::begin::first_records;
 use super::group::Chance;
 use crate::control::{self, Checked, Present, Refusal};
+use crate::seal::config_purpose;
 use crate::store::row::{SealedConfig, Submission};
 
 /// Why a good Config is not in force yet.
@@ -76,7 +77,7 @@ impl Intake {
             .parts
             .box_key
             .seal(
-                &purpose(version),
+                &config_purpose(version),
                 signed.document.as_bytes(),
                 &self.parts.entropy,
             )

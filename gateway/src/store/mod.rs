@@ -4,6 +4,7 @@
 //! ([`Writer`]); readers have connections of their own. Every opening begins a new epoch (D4).
 
 pub mod afloat;
+mod evidence;
 mod inspect;
 pub mod outbox;
 mod reader;
@@ -12,9 +13,11 @@ pub mod row;
 mod schema;
 mod sentry;
 mod statements;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod walk;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,10 +42,12 @@ use outbox::{Limits, Outbox};
 use row::{SealedConfig, Stream, Submission};
 use writer::Job;
 
+pub use evidence::set_aside;
 pub use inspect::inspect;
 pub use reader::{Held, ReadError, Reader, StreamHead};
 pub use schema::SchemaFault;
 pub use sentry::Sentry;
+pub use survey::{Lately, Survey, survey};
 pub use writer::Writer;
 
 /// Name of the file in the data directory.
@@ -311,6 +316,12 @@ impl Store {
             Ok(false) | Err(_) => Err(NotCommitted),
         }
     }
+}
+
+/// Whether a run before noted the file as damaged, for the next start.
+#[must_use]
+pub fn is_marked_damaged(path: &Path) -> bool {
+    rescue::marker(path).exists()
 }
 
 /// The last numbers of the newest epoch in the file.

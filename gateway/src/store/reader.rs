@@ -217,7 +217,7 @@ async fn rows_of(
     found.iter().map(read_held).collect()
 }
 
-async fn quick_check(connection: &mut SqliteConnection) -> Result<(), ReadError> {
+pub(super) async fn quick_check(connection: &mut SqliteConnection) -> Result<(), ReadError> {
     let verdict: String = sqlx::query_scalar("pragma quick_check(1)")
         .fetch_one(connection)
         .await?;
@@ -357,7 +357,7 @@ pub(super) async fn all_configs(
     found.iter().map(read).collect()
 }
 
-async fn connect(path: &Path) -> Result<SqliteConnection, ReadError> {
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, ReadError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)

@@ -1,4 +1,4 @@
-//! A damaged file at start: set aside for evidence, never deleted, and what reads is taken over.
+//! A damaged file at start: set aside for evidence ([`evidence`]), and what reads is taken over ([`walk`]).
 //!
 //! The new file is built beside the old one and swapped in by renames that can be interrupted anywhere. What
 //! could not be read shows later as holes, which the box closes with `damaged` tombstones.
@@ -18,13 +18,12 @@ use super::reader::{self, ReadError, StreamHead};
 use super::row::{SealedConfig, SealedRow};
 use super::schema::{self, SchemaFault, lane_number};
 use super::{OpenError, Place, connect, statements};
+use super::{evidence, walk};
 use crate::site::{Mark, UNIQUE_FOR};
 
 /// Time spent on taking rows over, the most urgent lane first. Beyond: the rest is left in the file set
 /// aside and counted as damaged, so that the box does not stand deaf for minutes.
 const SALVAGE: Duration = Duration::from_secs(10);
-/// Rows taken over at once; next to a damaged page ever fewer, down to one.
-const CHUNK: i64 = 500;
 
 /// A file that could be read.
 #[derive(Debug)]
@@ -165,10 +164,10 @@ fn swap(path: &Path, now: Timestamp) -> io::Result<()> {
         File::open(directory)?.sync_all()?;
     }
     tracing::warn!(file = %aside.display(), "the damaged store was set aside");
-    Ok(())
+    evidence::thin_out(path)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -188,7 +187,8 @@ async fn salvage(
     clock: &Clock,
 ) -> Result<usize, sqlx::Error> {
     // Safe without a sync a chunk: until the file is complete and renamed, nobody relies on it. Closing syncs.
-    sqlx::raw_sql("pragma synchronous = normal")
+    // SQLite reads nothing of a file shorter than its header says, unless it is told that a mender is at work.
+    sqlx::raw_sql("pragma synchronous = normal; pragma writable_schema = on")
         .execute(&mut *into)
         .await?;
     sqlx::query("attach ? as damaged")
@@ -237,9 +237,7 @@ async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx:
     let until = clock.monotonic() + SALVAGE;
     let mut rows = 0;
     for stream in streams {
-        for direction in [Direction::Up, Direction::Down] {
-            rows += copy_rows(into, stream, direction, clock, until).await?;
-        }
+        rows += walk::copy_rows(into, stream, clock, until).await?;
     }
     // Counters that did not read: from nothing receipted, so that what is missing shows as a hole.
     sqlx::query(
@@ -275,75 +273,6 @@ async fn copy_epochs(into: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         }
         outcome => outcome.map(|_| ()),
     }
-}
-
-/// How rows of one stream are walked: from the first number up, then from the last one down, each until the
-/// damage or what is already there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Up,
-    Down,
-}
-
-impl Direction {
-    const fn start(self) -> i64 {
-        match self {
-            Self::Up => 0,
-            Self::Down => i64::MAX,
-        }
-    }
-
-    const fn sql(self) -> &'static str {
-        match self {
-            Self::Up => {
-                "insert or ignore into main.record select * from damaged.record
-                 where lane = ? and epoch = ? and seq > ? order by seq limit ? returning seq"
-            }
-            Self::Down => {
-                "insert or ignore into main.record select * from damaged.record
-                 where lane = ? and epoch = ? and seq < ? order by seq desc limit ? returning seq"
-            }
-        }
-    }
-
-    fn furthest(self, seqs: &[i64]) -> Option<i64> {
-        match self {
-            Self::Up => seqs.iter().max().copied(),
-            Self::Down => seqs.iter().min().copied(),
-        }
-    }
-}
-
-async fn copy_rows(
-    into: &mut SqliteConnection,
-    (lane, epoch): (i64, i64),
-    direction: Direction,
-    clock: &Clock,
-    until: Duration,
-) -> Result<usize, sqlx::Error> {
-    let (mut at, mut chunk, mut total) = (direction.start(), CHUNK, 0);
-    while clock.monotonic() < until {
-        let copied = sqlx::query_scalar(direction.sql())
-            .bind(lane)
-            .bind(epoch)
-            .bind(at)
-            .bind(chunk)
-            .fetch_all(&mut *into)
-            .await;
-        match copied {
-            Ok(seqs) => {
-                let Some(furthest) = direction.furthest(&seqs) else {
-                    break;
-                };
-                at = furthest;
-                total += seqs.len();
-            }
-            Err(error) if says_damage(&error) && chunk == 1 => break,
-            Err(error) if says_damage(&error) => chunk = (chunk / 10).max(1),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(total)
 }
 
 /// The file as a read-only URI (sqlite.org/uri.html).

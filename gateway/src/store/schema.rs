@@ -81,6 +81,11 @@ pub enum SchemaFault {
     Database(#[from] sqlx::Error),
 }
 
+/// Steps this program knows.
+pub(super) const fn known() -> u64 {
+    STEPS.len() as u64
+}
+
 /// Takes the steps not taken yet, all or none.
 ///
 /// # Errors

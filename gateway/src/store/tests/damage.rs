@@ -231,32 +231,84 @@ async fn a_file_that_is_none_is_set_aside_and_kept() {
     let scratch = Scratch::new();
     let path = scratch.path().join(FILE);
     fs::write(&path, vec![b'x'; 8192]).unwrap();
+    // Eight earlier misfortunes.
+    for n in 1..=8 {
+        fs::write(scratch.path().join(format!("{FILE}.damaged-{n}")), b"old").unwrap();
+    }
     let box_ = Running::start(&scratch, 1).await;
     assert!(box_.opened.store.standing().borrow().damaged);
     let rows = submission(vec![entry(Lane::LifeSafety, 1)]);
     box_.opened.store.commit(rows).await.unwrap();
     box_.stop().await;
-    let aside = fs::read_dir(scratch.path()).unwrap().filter_map(Result::ok);
-    let aside = aside.filter(|f| f.file_name().to_string_lossy().contains(".damaged-"));
-    let aside: Vec<_> = aside.collect();
-    assert_eq!(aside.len(), 1);
-    assert_eq!(fs::read(aside[0].path()).unwrap(), vec![b'x'; 8192]);
+    let aside = set_aside(scratch.path()).unwrap();
+    let aside: Vec<_> = aside.iter().map(|(file, _)| file).collect();
+    let ends = |n: usize, with: &str| aside[n].to_string_lossy().ends_with(with);
+    assert_eq!(aside.len(), 1 + evidence::NEWEST_KEPT, "{aside:?}");
+    assert!(ends(0, ".damaged-1") && (ends(1, ".damaged-7") || ends(2, ".damaged-7")));
+    let kept = aside.iter().map(|file| fs::read(file).unwrap());
+    assert_eq!(kept.filter(|bytes| bytes == &[b'x'; 8192]).count(), 1);
 }
 
 #[tokio::test]
-async fn a_truncated_file_is_met_at_the_start() {
+async fn rows_between_damaged_pages_are_taken_over_too() {
     let scratch = Scratch::new();
-    let path = scratch.path().join(FILE);
-    let first = Running::start(&scratch, 1).await;
-    let rows = (1..=2000).map(|n| entry(Lane::Telemetry, n)).collect();
-    first.opened.store.commit(submission(rows)).await.unwrap();
-    first.stop().await;
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let path = seeded(&scratch).await;
+    let mut lost = Vec::new();
+    for n in [40, 200, 230, 300, 420] {
+        let (page, rows) = page_around(&path, n);
+        if !lost.contains(&n) {
+            lost.extend(rows);
+            wreck(&path, page);
+        }
+    }
+    lost.sort_unstable();
+    assert!(lost.len() < 150, "{lost:?}");
+    // As the run before noted it.
+    fs::write(rescue::marker(&path), b"").unwrap();
+    assert_rescued(&scratch, 2, &lost).await.stop().await;
+}
+
+/// The numbers held after a file was cut off, and that the rest is named.
+async fn held_after_cut(scratch: &Scratch, path: &Path, left: impl Fn(u64) -> u64) -> Vec<u64> {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(left(file.metadata().unwrap().len())).unwrap();
     drop(file);
-    let second = Running::start(&scratch, 2).await;
+    let mut second = Running::start(scratch, 2).await;
     assert!(second.opened.store.standing().borrow().damaged);
+    let held = numbers(&everything(&mut second.opened.reader, stream(LIFE, 1)).await);
+    let reader = second.opened.reader.another().await.unwrap();
+    let looked = inspect(&second.opened.store, reader, &box_clock()).await;
+    looked.expect("the new file is sound");
+    let whole = everything(&mut second.opened.reader, stream(LIFE, 1)).await;
+    assert_eq!(numbers(&whole), (1..=ROWS).collect::<Vec<_>>());
     second.stop().await;
+    held
+}
+
+#[tokio::test]
+async fn of_a_truncated_file_what_is_left_and_can_be_found_is_taken_over() {
+    let scratch = Scratch::new();
+    let path = seeded(&scratch).await;
+    let held = held_after_cut(&scratch, &path, |length| length / 5 * 4).await;
+    assert!(held.len() > 100 && held.len() < 600, "{}", held.len());
+}
+
+#[tokio::test]
+async fn of_a_file_cut_off_within_a_page_the_rows_before_it_are_taken_over() {
+    let scratch = Scratch::new();
+    let path = seeded(&scratch).await;
+    let (page, torn) = page_around(&path, 590);
+    let held = held_after_cut(&scratch, &path, |_| page as u64 * 4096 + 3000).await;
+    let before: Vec<u64> = (1..*torn.first().unwrap()).collect();
+    assert!(held.starts_with(&before), "{held:?}");
+}
+
+#[tokio::test]
+async fn a_file_cut_in_half_is_met_at_the_start_and_what_is_missing_is_named() {
+    let scratch = Scratch::new();
+    let path = seeded(&scratch).await;
+    // The pages through which rows are found lie behind the cut.
+    held_after_cut(&scratch, &path, |length| length / 2).await;
 }
 
 #[tokio::test]
