@@ -199,6 +199,9 @@ struct BoxesText {
 struct KeysText {
     ca: PathBuf,
     ca_key: PathBuf,
+    /// Absent in files of an older `init`: beside the other CA.
+    lan_ca: Option<PathBuf>,
+    lan_ca_key: Option<PathBuf>,
     config_signing: PathBuf,
     sealing: PathBuf,
 }
@@ -256,6 +259,10 @@ impl Config {
         if listen == file.boxes.listen && listen.port() != 0 {
             return Err(ConfigError::OnePort(listen));
         }
+        let beside = |named: Option<PathBuf>, ca: &Path, name| {
+            dir.join(named.unwrap_or_else(|| ca.with_file_name(name)))
+        };
+        let keys = file.keys;
         Ok(Self {
             dir: dir.to_owned(),
             database: database(&url.unwrap_or(file.database), dir)?,
@@ -267,12 +274,14 @@ impl Config {
             },
             boxes: file.boxes.listen,
             keys: KeyFiles {
-                ca: dir.join(file.keys.ca),
-                ca_key: dir.join(file.keys.ca_key),
+                lan_ca: beside(keys.lan_ca, &keys.ca, "lan-ca.pem"),
+                lan_ca_key: beside(keys.lan_ca_key, &keys.ca_key, "lan-ca.key"),
+                ca: dir.join(keys.ca),
+                ca_key: dir.join(keys.ca_key),
                 boxes_certificate: dir.join(file.boxes.certificate),
                 boxes_key: dir.join(file.boxes.key),
-                config_signing: dir.join(file.keys.config_signing),
-                sealing: dir.join(file.keys.sealing),
+                config_signing: dir.join(keys.config_signing),
+                sealing: dir.join(keys.sealing),
             },
         })
     }
@@ -338,6 +347,8 @@ sealing = "/elsewhere/sealing.keys"
         );
         assert_eq!(config.keys.ca, config.dir.join("keys/ca.pem"));
         assert_eq!(config.keys.sealing, Path::new("/elsewhere/sealing.keys"));
+        assert_eq!(config.keys.lan_ca, config.dir.join("keys/lan-ca.pem"));
+        assert_eq!(config.keys.lan_ca_key, config.dir.join("keys/lan-ca.key"));
         let config = read(GOOD, Some("postgres://u:secret@h/d")).unwrap();
         assert_eq!(
             config.database,

@@ -1,9 +1,10 @@
 //! The deployment's keys: files named in the TOML, mode 0600, made by `init`, never overwritten (D10).
 //!
-//! Owns the CA, the key that signs Configs and the keys that seal what rests in the database. No key
+//! Owns the CAs, the key that signs Configs and the keys that seal what rests in the database. No key
 //! ever enters the database, a log or an error.
 
 mod authority;
+mod lan;
 mod sealing;
 mod signing;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use ambient::{Entropy, NoEntropy};
 
 pub use authority::{Authority, Issued, fingerprint_of, first_name_of};
+pub use lan::{LAN_VALIDITY, LanAuthority, LanName, NotLan};
 pub use sealing::{OpenError, SealError, Sealed, SealingKeys};
 pub use signing::SigningKey;
 
@@ -25,6 +27,10 @@ pub struct KeyFiles {
     pub ca: PathBuf,
     /// Its private key (PKCS #8, PEM); read only by `provision`.
     pub ca_key: PathBuf,
+    /// Certificate of the CA of the centres' networks (PEM); phones install it.
+    pub lan_ca: PathBuf,
+    /// Its private key (PKCS #8, PEM); read only where a box's certificate for its network is made.
+    pub lan_ca_key: PathBuf,
     /// Certificate of the boxes' listener (PEM).
     pub boxes_certificate: PathBuf,
     /// Its private key (PKCS #8, PEM).
@@ -101,6 +107,7 @@ pub fn make_all(files: &KeyFiles, names: &[String], entropy: &Entropy) -> Result
     let server = authority.issue_server(names)?;
     write_new(&files.ca, ca_pem.as_bytes())?;
     write_new(&files.ca_key, ca_key_pem.as_bytes())?;
+    lan::make(&files.lan_ca, &files.lan_ca_key)?;
     write_new(&files.boxes_certificate, server.certificate_pem.as_bytes())?;
     write_new(&files.boxes_key, server.key_pem.as_bytes())?;
     write_new(&files.config_signing, SigningKey::make()?.as_bytes())?;
@@ -166,6 +173,8 @@ mod tests {
         let files = KeyFiles {
             ca: file("ca.pem"),
             ca_key: file("ca.key"),
+            lan_ca: file("lan-ca.pem"),
+            lan_ca_key: file("lan-ca.key"),
             boxes_certificate: file("boxes.pem"),
             boxes_key: file("boxes.key"),
             config_signing: file("config-signing.key"),

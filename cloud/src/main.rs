@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use ambient::{Clock, Entropy};
 use antuo_cloud::config::Config;
-use antuo_cloud::keys::Keys;
+use antuo_cloud::keys::{Keys, LAN_VALIDITY, LanName};
 use antuo_cloud::process::keep_files_private;
 use antuo_cloud::setup::import::{DOCUMENT_MAX, import};
 use antuo_cloud::setup::init::{Init, init};
-use antuo_cloud::setup::provision::{Provision, provision};
+use antuo_cloud::setup::provision::{Provision, lan_certificate, provision};
 use antuo_cloud::verify::verify;
 use antuo_cloud::{app, setup};
 use anyhow::Context as _;
@@ -71,6 +71,23 @@ enum Command {
         /// Where the box's status page listens.
         #[arg(long, default_value = "127.0.0.1:0")]
         status: SocketAddr,
+        /// A private address or local host name by which devices and phones of the centre reach the box; may
+        /// be given several times. With it the box gets a certificate for its centre's network.
+        #[arg(long = "lan-name")]
+        lan_names: Vec<LanName>,
+    },
+    /// Make a box's certificate for its centre's network anew, to be carried to the box.
+    LanCertificate {
+        /// The settings.
+        #[arg(long)]
+        config: PathBuf,
+        /// A private address or local host name by which devices and phones of the centre reach the box; may
+        /// be given several times.
+        #[arg(long = "lan-name", required = true)]
+        lan_names: Vec<LanName>,
+        /// The folder for lan.key, lan.pem and lan-ca.pem.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Serve until SIGTERM or SIGINT.
     Serve {
@@ -164,6 +181,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             out,
             mqtt,
             status,
+            lan_names,
         } => {
             let config = Config::read(&config, env)?;
             let what = Provision {
@@ -171,11 +189,22 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 out,
                 mqtt,
                 status,
+                lan_names,
             };
             let db = setup::open(&config.database).await?;
             provision(&db, &config, &Clock::system(), &what).await?;
             db.close().await;
             println!("{} holds the identity of {gateway}", what.out.display());
+        }
+        Command::LanCertificate {
+            config,
+            lan_names,
+            out,
+        } => {
+            let config = Config::read(&config, env)?;
+            lan_certificate(&config, &Clock::system(), &out, &lan_names)?;
+            let days = LAN_VALIDITY.as_secs() / 86_400;
+            println!("{} holds a certificate for {days} days", out.display());
         }
         Command::Serve { config } => {
             let config = Config::read(&config, env)?;

@@ -63,6 +63,7 @@ impl Nature {
             | Role::Reader
             | Role::Motion
             | Role::Siren
+            | Role::Lamp
             | Role::Bridge
             | Role::Node => false,
         };

@@ -209,6 +209,8 @@ pub enum Role {
     Motion,
     /// Sounder or siren: what it says about `alarm` is the echo of a command, never evidence.
     Siren,
+    /// Lamp, flash or display that tells of an alarm: what it says of itself is the echo of a command.
+    Lamp,
     /// A device that carries others.
     Bridge,
     /// An intruder alarm panel: it speaks for all inputs wired to it.
@@ -233,9 +235,13 @@ impl Role {
             | Self::Motion
             | Self::Bridge
             | Self::Panel => true,
-            Self::Water | Self::Door | Self::Lock | Self::Reader | Self::Siren | Self::Node => {
-                false
-            }
+            Self::Water
+            | Self::Door
+            | Self::Lock
+            | Self::Reader
+            | Self::Siren
+            | Self::Lamp
+            | Self::Node => false,
         }
     }
 }

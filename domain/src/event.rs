@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use crate::command::{Bypass, Ended, Stamp, Test, Unfit};
 use crate::digest::{CredentialDigest, Sha256};
-use crate::id::{CentreId, ChildId, EpochId, EventId, PersonId, PointKey, ZoneId};
+use crate::id::{CentreId, ChildId, CommandId, EpochId, EventId, PersonId, PointKey, ZoneId};
 use crate::kind::{Kind, Severity};
 pub use crate::passage::{Holder, Passage};
 use crate::time::{ClockTrust, Order, Timestamp};
@@ -65,6 +66,8 @@ pub struct Event {
     /// An earlier activation of the same point this one belongs to: stored, no new ring (a second
     /// press within 2 s of a device without a counter).
     pub same_as: Option<EventId>,
+    /// Why it need not call an agency by itself, as far as the box knows (D6).
+    pub stamp: Option<Stamp>,
     /// The Config version it was mapped with (D2).
     pub config_version: u64,
     /// Digest of the signal it was read from, after redaction.
@@ -144,6 +147,56 @@ pub enum Detail {
         first_at: Timestamp,
         /// To when.
         last_at: Timestamp,
+    },
+    /// A person's act on the point (`alarm.acknowledged`, `alarm.reset`, `test.expected`).
+    Act {
+        /// The command.
+        command: CommandId,
+        /// Who gave it.
+        by: PersonId,
+    },
+    /// A test session (`test.begun`); the command is its name.
+    TestBegun {
+        /// The command.
+        command: CommandId,
+        /// Who gave it.
+        by: PersonId,
+        /// What is tested.
+        test: Test,
+    },
+    /// A point out of service (`point.bypassed`); the command is its name.
+    Bypassed {
+        /// The command.
+        command: CommandId,
+        /// Who gave it.
+        by: PersonId,
+        /// Which point, how long, why.
+        bypass: Bypass,
+    },
+    /// The end of a session or bypass (`test.ended`, `point.in_service`).
+    Ended {
+        /// The command that began it.
+        session: CommandId,
+        /// Why it ended.
+        why: Ended,
+        /// The command that ended it, if one did.
+        command: Option<CommandId>,
+    },
+    /// A door let go (`door.released`).
+    Released {
+        /// The fire, if the box did it by itself.
+        because: Option<EventId>,
+        /// The command and its giver, if a person asked.
+        asked: Option<(CommandId, PersonId)>,
+    },
+    /// A command not done (`command.refused`).
+    Unfit {
+        /// The command.
+        command: CommandId,
+        /// Who gave it.
+        by: PersonId,
+        /// Why not.
+        why: Unfit,
     },
     /// How long a device or bridge has been silent (`device.offline` by supervision).
     Silent {

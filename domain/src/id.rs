@@ -50,6 +50,8 @@ macro_rules! uuid_ids {
 uuid_ids! {
     /// One event, minted by the box at intake (D4).
     EventId,
+    /// One command to a box; of a test session or bypass also its name (D6).
+    CommandId,
     /// One start of a box's process; the numbers of its lanes run within it (D4).
     EpochId,
     /// A protected childcare site.

@@ -191,6 +191,20 @@ kinds! {
     AlarmAcknowledged = "alarm.acknowledged", LifeSafety, Info;
     /// A named human returned a point to normal (D6).
     AlarmReset = "alarm.reset", LifeSafety, Info;
+    /// A test session began (D6).
+    TestBegun = "test.begun", LifeSafety, Info;
+    /// A test session ended.
+    TestEnded = "test.ended", LifeSafety, Info;
+    /// The leader of a drill said that a fire alarm is the drill's.
+    TestExpected = "test.expected", LifeSafety, Info;
+    /// A point was taken out of service; shown as a fault until it is back.
+    PointBypassed = "point.bypassed", LifeSafety, Medium;
+    /// A point is in service again.
+    PointInService = "point.in_service", LifeSafety, Info;
+    /// A door was told to go free; whether it did is `lock.unlocked`.
+    DoorReleased = "door.released", LifeSafety, Info;
+    /// A command could not be done, and why.
+    CommandRefused = "command.refused", LifeSafety, Low;
     /// Something in `life_safety` that this program cannot read (D4).
     AlarmUnreadable = "alarm.unreadable", LifeSafety, Critical;
     /// Intrusion.
@@ -227,6 +241,8 @@ kinds! {
     DeviceOnline = "device.online", Supervisory, Info;
     /// A device is faulty (a chattering one too).
     DeviceFault = "device.fault", Supervisory, Medium;
+    /// A siren, lamp or door was told to do something and does not say that it did.
+    ActUnconfirmed = "act.unconfirmed", Supervisory, High;
     /// A bridge and everything behind it is away.
     BridgeOffline = "bridge.offline", Supervisory, High;
     /// A bridge is back.
@@ -263,6 +279,10 @@ kinds! {
     LockLocked = "lock.locked", Telemetry, Info;
     /// A lock unlocked.
     LockUnlocked = "lock.unlocked", Telemetry, Info;
+    /// A sounder sounds: the echo of a command, never evidence.
+    SirenSounding = "siren.sounding", Telemetry, Info;
+    /// A lamp is lit: the echo of a command, never evidence.
+    LampLit = "lamp.lit", Telemetry, Info;
     /// A camera saw something.
     CameraDetection = "camera.detection", Telemetry, Info;
     /// A camera took a picture.
@@ -294,6 +314,13 @@ impl Kind {
             | Self::AlarmTest
             | Self::AlarmAcknowledged
             | Self::AlarmReset
+            | Self::TestBegun
+            | Self::TestEnded
+            | Self::TestExpected
+            | Self::PointBypassed
+            | Self::PointInService
+            | Self::DoorReleased
+            | Self::CommandRefused
             | Self::PresenceCheckedIn
             | Self::PresenceCheckedOut
             | Self::PresencePending
@@ -308,6 +335,7 @@ impl Kind {
             | Self::DeviceOffline
             | Self::DeviceOnline
             | Self::DeviceFault
+            | Self::ActUnconfirmed
             | Self::BridgeOnline
             | Self::IngestRejected
             | Self::IngestUnmapped
@@ -322,6 +350,8 @@ impl Kind {
             | Self::DoorClosed
             | Self::LockLocked
             | Self::LockUnlocked
+            | Self::SirenSounding
+            | Self::LampLit
             | Self::CameraDetection
             | Self::CameraSnapshot => None,
         }

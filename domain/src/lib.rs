@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod backoff;
+pub mod command;
 pub mod config;
 pub mod digest;
 pub mod event;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::command::{Command, Stamp};
 use crate::digest::Sha256;
 use crate::event::{Detail, Event, Origin, State};
 use crate::id::{CentreId, EpochId, EventId, GatewayId, PointKey, ZoneId};
@@ -42,6 +43,8 @@ pub enum Down {
     Receipt(Receipt),
     /// A new Config, signed.
     Config(SignedConfig),
+    /// Something to be done at the centre (D6); repeated until its fact has come up or it has expired.
+    Command(SentCommand),
     /// The cloud ends the conversation and says why.
     Refused {
         /// Why.
@@ -143,6 +146,15 @@ impl Record {
     }
 }
 
+/// A command on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentCommand {
+    /// How long it is still good for at this sending, in milliseconds: the box counts on its own clock.
+    pub lives_ms: u64,
+    /// What is to be done.
+    pub command: Command,
+}
+
 /// A Config document with the signature over its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedConfig {
@@ -237,6 +249,9 @@ pub struct EventV1 {
     /// See [`Event::same_as`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<EventId>,
+    /// See [`Event::stamp`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
     /// See [`Event::config_version`].
     pub config_version: u64,
     /// See [`Event::signal`].
@@ -272,6 +287,7 @@ impl From<Event> for EventV1 {
             origin: event.origin,
             vendor_id: event.vendor_id,
             same_as: event.same_as,
+            stamp: event.stamp,
             config_version: event.config_version,
             signal: event.signal,
             detail: event.detail,
@@ -304,6 +320,7 @@ impl EventV1 {
             origin: self.origin,
             vendor_id: self.vendor_id,
             same_as: self.same_as,
+            stamp: self.stamp,
             config_version: self.config_version,
             signal: self.signal,
             detail: self.detail,
@@ -395,6 +412,7 @@ mod tests {
             origin: Origin::Live,
             vendor_id: Some("b-1".into()),
             same_as: None,
+            stamp: None,
             config_version: 4,
             signal: None,
             detail: Detail::None,

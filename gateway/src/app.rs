@@ -9,7 +9,6 @@ use std::future::{Future, pending};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ambient::{Clock, Entropy, NoEntropy};
 use domain::digest::to_hex;
@@ -20,9 +19,10 @@ use tokio::task::JoinHandle;
 
 use doors::{Doors, bind_page, make_ready, remove, serve_page, write_addresses};
 
-use crate::broker::{self, Access, BindError, Memory, Notice, Settings};
+use crate::broker::{self, Access, BindError, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
+use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Ask, Ears, Intake, Parts, remembered};
@@ -30,6 +30,7 @@ use crate::lan::{self, LanError};
 use crate::page;
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::signal_log::SignalLog;
+use crate::site::Asked;
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
 use crate::uplink::lanes::Lanes;
@@ -41,6 +42,8 @@ use crate::uplink::{Driver, Link, Peer};
 const WORK: usize = 1_024;
 /// Configs on their way from the uplink; the newest is what counts.
 const CONFIGS: usize = 2;
+/// Commands on their way from the uplink; beyond it one is not taken, and the cloud says it again.
+const COMMANDS: usize = 64;
 /// Questions of the page to the intake; beyond it the page waits.
 const ASKS: usize = 4;
 /// Notices of the MQTT server; beyond it they are counted only.
@@ -102,11 +105,12 @@ struct Channels {
     access: watch::Sender<Arc<Access>>,
     version: watch::Sender<u64>,
     link: watch::Sender<Link>,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
+    waiting: Told,
     configs: (
         mpsc::Sender<domain::wire::SignedConfig>,
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
+    commands: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
     in_force: watch::Sender<Option<Arc<domain::config::Config>>>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
@@ -119,8 +123,12 @@ impl Channels {
             access: watch::Sender::new(Arc::new(Access::default())),
             version: watch::Sender::new(0),
             link: watch::Sender::new(Link::Connecting),
-            waiting: watch::Sender::new([None; 3]),
+            waiting: Told {
+                ages: watch::Sender::new([None; 3]),
+                unforwarded: watch::Sender::default(),
+            },
             configs: mpsc::channel(CONFIGS),
+            commands: mpsc::channel(COMMANDS),
             work: mpsc::channel(WORK),
             in_force: watch::Sender::new(None),
             asks: mpsc::channel(ASKS),
@@ -140,8 +148,10 @@ pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), R
     let addresses = config.data_dir.join("addresses.json");
     let _alone = make_ready(&config.data_dir, &addresses)?;
     let common = common(config)?;
+    let lan = config.lan.as_ref().map(lan::server_config).transpose()?;
     let bound = broker::bind(Settings {
-        listen: config.mqtt.clone(),
+        doors: config.mqtt.clone(),
+        tls: lan,
         limits: broker::Limits::default(),
     })
     .await?;
@@ -263,7 +273,13 @@ fn start(begun: Begun, doors: Doors, stopped: &watch::Receiver<bool>) -> Vec<Joi
         .zip(page)
         .map(|(doors, parts)| tokio::spawn(serve_page(doors, parts, stopped.clone())));
     let serving = broker::serve(doors.mqtt, access, work, memory, notices, counters, stop);
-    let watching = status::watch_waiting(looking, clock.clone(), gauges, waiting, stopped.clone());
+    let watching = forwarding::watch(
+        (looking, shown.afloat.clone()),
+        clock.clone(),
+        gauges,
+        waiting,
+        stopped.clone(),
+    );
     let mut running = vec![
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
@@ -289,7 +305,7 @@ struct Begun {
     memory: Memory,
     access: watch::Receiver<Arc<Access>>,
     shown: Shown,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
+    waiting: Told,
     looking: Reader,
     inspecting: (Store, Reader),
     clock: BoxClock,
@@ -355,18 +371,22 @@ async fn wire(
         clock: common.clock.clone(),
         entropy: common.entropy.clone(),
         configs: channels.configs.0,
+        commands: channels.commands.0,
         config_version: channels.version.subscribe(),
         link: channels.link,
         gauges: Arc::clone(&common.gauges),
     };
+    let hub = remembered(&opened.mqtt, &box_key, broker::KEPT);
+    let outlet = Outlet::new(hub, Clock::system());
     let memory = Memory {
-        hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
-        clock: Clock::system(),
+        outlet: outlet.clone(),
         run: to_hex(&common.entropy.bytes::<6>()?),
     };
     let ears = Ears {
         work: channels.work.1,
         configs: channels.configs.1,
+        commands: channels.commands.1,
+        unforwarded: channels.waiting.unforwarded.subscribe(),
         standing: opened.store.standing(),
         asked: channels.asks.1,
     };
@@ -386,6 +406,7 @@ async fn wire(
     };
     let access = channels.access.subscribe();
     let parts = Parts {
+        outlet,
         store: opened.store,
         reader: opened.reader,
         clock: common.clock.clone(),
@@ -433,7 +454,8 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         link: channels.link.subscribe(),
         standing: store.standing(),
         version: channels.version.subscribe(),
-        waiting: channels.waiting.subscribe(),
+        waiting: channels.waiting.ages.subscribe(),
+        afloat: store.afloat().subscribe(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fs, io};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::broker::Doors;
 use crate::clock::Trust;
 use crate::lan::LanFiles;
 use crate::store::outbox::Limits;
@@ -33,7 +34,7 @@ pub struct Config {
     /// The box's certificate in its centre's network; none: it speaks no TLS there.
     pub lan: Option<LanFiles>,
     /// Where devices connect.
-    pub mqtt: Vec<SocketAddr>,
+    pub mqtt: Doors,
     /// Where the box tells how it is; loopback only.
     pub status: SocketAddr,
     /// Where the page for the people of the centre is; none: there is none.
@@ -81,8 +82,17 @@ pub enum ConfigError {
     #[error("cloud.server_name {0:?} is neither a host name nor an address")]
     ServerName(String),
     /// Nobody could connect.
-    #[error("mqtt.listen is empty; name at least one address, such as 192.168.1.10:1883")]
+    #[error(
+        "[mqtt] names no address; give at least one in listen, tls, websocket or websocket_tls, such as \
+         listen = [\"192.168.1.10:1883\"]"
+    )]
     NoListener,
+    /// A TLS listener has nothing to show.
+    #[error(
+        "mqtt.{0} needs the box's certificate for its centre's network: name certificate and key under [lan]; \
+         `antuo-cloud provision --lan-name` or `antuo-cloud lan-certificate` makes them"
+    )]
+    NoLanCertificate(&'static str),
     /// The status page has no log-in.
     #[error("status.listen {0} is not on this machine; it has no log-in, so use 127.0.0.1")]
     StatusNotLocal(SocketAddr),
@@ -130,7 +140,14 @@ struct Lan {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mqtt {
+    #[serde(default)]
     listen: Vec<SocketAddr>,
+    #[serde(default)]
+    tls: Vec<SocketAddr>,
+    #[serde(default)]
+    websocket: Vec<SocketAddr>,
+    #[serde(default)]
+    websocket_tls: Vec<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -198,9 +215,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     }
     let server_name = ServerName::try_from(file.cloud.server_name.clone())
         .map_err(|_| ConfigError::ServerName(file.cloud.server_name))?;
-    if file.mqtt.listen.is_empty() {
-        return Err(ConfigError::NoListener);
-    }
+    let mqtt = doors(file.mqtt, file.lan.is_some())?;
     if !file.status.listen.ip().is_loopback() {
         return Err(ConfigError::StatusNotLocal(file.status.listen));
     }
@@ -225,7 +240,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
             certificate: folder.join(lan.certificate),
             key: folder.join(lan.key),
         }),
-        mqtt: file.mqtt.listen,
+        mqtt,
         status: file.status.listen,
         page: file.page,
         clock: file.clock.trust,
@@ -234,6 +249,30 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
             reserve_bytes: (bytes / 8).min(Limits::DEFAULT.reserve_bytes),
             ..Limits::DEFAULT
         },
+    })
+}
+
+fn doors(mqtt: Mqtt, with_certificate: bool) -> Result<Doors, ConfigError> {
+    let Mqtt {
+        listen,
+        tls,
+        websocket,
+        websocket_tls,
+    } = mqtt;
+    let lists = [&listen, &tls, &websocket, &websocket_tls];
+    if lists.iter().all(|list| list.is_empty()) {
+        return Err(ConfigError::NoListener);
+    }
+    for (name, list) in [("tls", &tls), ("websocket_tls", &websocket_tls)] {
+        if !list.is_empty() && !with_certificate {
+            return Err(ConfigError::NoLanCertificate(name));
+        }
+    }
+    Ok(Doors {
+        tcp: listen,
+        tls,
+        websocket,
+        websocket_tls,
     })
 }
 
@@ -284,6 +323,28 @@ listen = "127.0.0.1:9000"
         assert_eq!((doors.listen.len(), doors.redirect.len()), (1, 0));
         let half = format!("{GOOD}[lan]\ncertificate = \"lan.pem\"\n");
         assert!(read(&half, None).unwrap_err().to_string().contains("key"));
+    }
+
+    #[test]
+    fn devices_are_heard_only_where_and_as_the_file_says() {
+        let only = |list: &str| GOOD.replace("listen = [\"127.0.0.1:1883\"]", list);
+        let lan = "[lan]\ncertificate = \"lan.pem\"\nkey = \"lan.key\"\n";
+        let address = "127.0.0.1:8883".parse().unwrap();
+        for name in ["tls", "websocket_tls"] {
+            let text = only(&format!("{name} = [\"127.0.0.1:8883\"]"));
+            let refused = read(&text, None).unwrap_err().to_string();
+            assert!(refused.contains(&format!("mqtt.{name} needs")), "{refused}");
+            let doors = read(&format!("{text}{lan}"), None).unwrap().mqtt;
+            assert_eq!([&doors.tls[..], &doors.websocket_tls].concat(), [address]);
+            assert!(doors.tcp.is_empty() && doors.websocket.is_empty());
+        }
+        let doors = read(&only("websocket = [\"127.0.0.1:8883\"]"), None)
+            .unwrap()
+            .mqtt;
+        assert_eq!(doors.websocket, [address]);
+        assert!(doors.tcp.is_empty());
+        let none = read(&only(""), None).unwrap_err().to_string();
+        assert!(none.contains("at least one"), "{none}");
     }
 
     #[test]

@@ -136,7 +136,8 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
         }
         let mut keep = |decision: Decision, after_step: usize| {
             store.commit(decision.marks);
-            told.extend(decision.events.into_iter().map(|event| Told {
+            let said = decision.events.into_iter().filter(|e| !is_act(e.kind));
+            told.extend(said.map(|event| Told {
                 after_step,
                 kind: event.kind,
                 state: event.state,
@@ -155,6 +156,11 @@ fn run(case: &Case) -> Result<Vec<Told>, DecodeFault> {
         keep(site.deliver(&signal, &now, &mut chance), index + 1);
     }
     Ok(told)
+}
+
+/// Whether an event tells what the box did about a message rather than what the message means.
+const fn is_act(kind: Kind) -> bool {
+    matches!(kind, Kind::DoorReleased | Kind::ActUnconfirmed)
 }
 
 /// What a disk would hold.

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod decode;
+pub mod forwarding;
 pub mod gauges;
 pub mod hub;
 pub mod identity;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use antuo_gateway::config::{CLOUD_ADDRESS_ENV, Config};
-use antuo_gateway::{app, chain, decode};
+use antuo_gateway::{app, chain, decode, lan};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +51,8 @@ fn obey(command: Command) -> Result<()> {
     match command {
         Command::Run { config } => run(&read(&config)?),
         Command::CheckConfig { config } => {
-            read(&config)?;
+            let read = read(&config)?;
+            read.lan.as_ref().map(lan::server_config).transpose()?;
             println!("{} can be used", config.display());
             Ok(())
         }

@@ -118,6 +118,12 @@ impl Meant {
                 | Detail::Started { .. }
                 | Detail::Config { .. }
                 | Detail::Counted { .. }
+                | Detail::Act { .. }
+                | Detail::TestBegun { .. }
+                | Detail::Bypassed { .. }
+                | Detail::Ended { .. }
+                | Detail::Released { .. }
+                | Detail::Unfit { .. }
                 | Detail::Silent { .. } => None,
             },
         }

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -18,15 +17,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::broker::{CloseReason, Counters, Refusal};
-use crate::clock::{BoxClock, age};
+use crate::forwarding::Ages;
 use crate::gauges::Gauges;
-use crate::store::{Reader, Standing};
+use crate::store::Standing;
+use crate::store::afloat::Afloat;
 use crate::uplink::Link;
-
-/// A life-safety event without the cloud's receipt for longer than this is "not forwarded" (G7).
-pub const NOT_FORWARDED_AFTER: Duration = Duration::from_secs(10);
-/// How often the age of the oldest waiting rows is looked up.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is shown.
 #[derive(Clone)]
@@ -44,7 +39,9 @@ pub struct Shown {
     /// The Config version in force; 0 = none.
     pub version: watch::Receiver<u64>,
     /// Age of the oldest row without a receipt, per lane.
-    pub waiting: watch::Receiver<[Option<Duration>; 3]>,
+    pub waiting: watch::Receiver<Ages>,
+    /// What memory alone holds while the disk takes nothing.
+    pub afloat: watch::Receiver<Afloat>,
 }
 
 /// Answers until told to stop.
@@ -66,57 +63,6 @@ pub async fn serve(listener: TcpListener, shown: Shown, mut stop: watch::Receive
     }
 }
 
-/// Looks up how long the oldest rows have waited, and raises the "not forwarded" flag (G7).
-pub async fn watch_waiting(
-    mut reader: Reader,
-    clock: BoxClock,
-    gauges: Arc<Gauges>,
-    waiting: watch::Sender<[Option<Duration>; 3]>,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        // What cannot be read has waited at least as long as when it last could be.
-        let known = *waiting.borrow();
-        let mut ages = [None; 3];
-        let mut unreadable = false;
-        for (lane, slot) in Lane::ALL.into_iter().zip(&mut ages) {
-            if gauges.lane(lane).rows.get() == 0 {
-                continue;
-            }
-            match reader.oldest(lane).await {
-                Ok(oldest) => {
-                    let ages = oldest.iter().map(|(at, boot)| waited(&clock, *at, boot));
-                    *slot = ages.max();
-                }
-                Err(error) => {
-                    *slot = known[lane as usize].map(|age| age + LOOK_EVERY);
-                    unreadable |= lane == Lane::LifeSafety;
-                    tracing::error!(error = %crate::chain(&error), "the store cannot be read");
-                }
-            }
-        }
-        let late = unreadable || ages[0].is_some_and(|age| age > NOT_FORWARDED_AFTER);
-        if gauges.not_forwarded.set(late) {
-            if late {
-                tracing::error!("not forwarded: dial 110 / 119 yourself");
-            } else {
-                tracing::info!("forwarded");
-            }
-        }
-        waiting.send_replace(ages);
-        let told = tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await;
-        if told.is_ok() {
-            return;
-        }
-    }
-}
-
-fn waited(clock: &BoxClock, received: crate::clock::Received, boot: &str) -> Duration {
-    match age(received, boot == &**clock.boot(), &clock.now()) {
-        domain::time::Age::Known(ms) | domain::time::Age::AtLeast(ms) => Duration::from_millis(ms),
-    }
-}
-
 impl Shown {
     fn link_in_words(&self) -> String {
         match &*self.link.borrow() {
@@ -135,8 +81,8 @@ impl Shown {
                 "no configuration from the cloud yet: no device can log in",
             ),
             (
-                standing.failing,
-                "the disk does not take events: devices are not acknowledged",
+                standing.failing || self.afloat.borrow().epoch().is_some(),
+                "the disk does not take events: life safety goes up from memory and is acknowledged when the cloud has it, all else is not acknowledged",
             ),
             (
                 standing.shedding,
@@ -177,6 +123,7 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
         "config_version": *shown.version.borrow(),
         "devices_connected": shown.broker.sessions.load(Ordering::Relaxed),
         "lanes": lanes,
+        "in_memory_only": shown.afloat.borrow().held().0,
         "faults": shown.faults(),
     }))
 }
@@ -184,16 +131,15 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
 /// Ready means: devices can be heard and acknowledged. The cloud being away does not make a box
 /// unready; that is what it is for.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let standing = *shown.standing.borrow();
+    let takes = !shown.standing.borrow().failing && shown.afloat.borrow().epoch().is_none();
     let configured = *shown.version.borrow() > 0;
-    let ready = configured && !standing.failing;
+    let ready = configured && takes;
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body =
-        json!({"ready": ready, "configured": configured, "store_takes_events": !standing.failing});
+    let body = json!({"ready": ready, "configured": configured, "store_takes_events": takes});
     (status, Json(body)).into_response()
 }
 
@@ -226,6 +172,8 @@ fn text(shown: &Shown) -> String {
         let age = age.unwrap_or_default().as_secs_f64();
         line(&mut out, "antuo_box_waiting_age_seconds", &label, age);
     }
+    let in_memory = shown.afloat.borrow().held().0;
+    line(&mut out, "antuo_box_in_memory_only_rows", "", in_memory);
     let up = u8::from(*shown.link.borrow() == Link::Up);
     line(&mut out, "antuo_box_uplink_up", "", up);
     line(
@@ -312,6 +260,3 @@ fn line(out: &mut String, name: &str, label: &str, value: impl std::fmt::Display
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{name}{label} {value}");
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,9 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::config::{Config, Enrolment, MqttCredential, Passage, Policy, Role, RosterChild};
 use domain::digest::Sha256;
-use domain::id::{CentreId, ChildId, EpochId, GatewayId};
-use domain::kind::Lane;
-use domain::time::Timestamp;
+use domain::event::{Detail, Event, Origin, State};
+use domain::id::{CentreId, ChildId, EpochId, EventId, GatewayId};
+use domain::kind::{Kind, Lane};
+use domain::time::{ClockTrust, Order, Timestamp};
 use domain::wire::SignedConfig;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::value::RawValue;
@@ -70,6 +71,30 @@ pub fn entry(lane: Lane, n: u64) -> Entry {
         received: received(n),
         body: RawValue::from_string(format!("{n}")).unwrap(),
         of_the_box: false,
+    }
+}
+
+/// An event of this kind, of the point `d/x`.
+pub fn event(kind: Kind) -> Event {
+    Event {
+        id: EventId(Uuid::from_u128(1)),
+        centre: CentreId(Uuid::from_u128(3)),
+        zone: None,
+        source: serde_json::from_str(r#"{"device":"d","point":"x"}"#).unwrap(),
+        kind,
+        state: State::Raised,
+        severity: kind.severity(),
+        occurred_at: None,
+        received_at: Timestamp::from_micros(5),
+        order: Order(5),
+        clock_trust: ClockTrust::Unset,
+        origin: Origin::Live,
+        vendor_id: None,
+        same_as: None,
+        stamp: None,
+        config_version: 1,
+        signal: None,
+        detail: Detail::None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod dc09;
 mod devices;
+mod diskless;
 mod mqtt;
 mod puback;
 mod receivers;

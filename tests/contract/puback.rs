@@ -100,7 +100,8 @@ async fn the_store_is_synced_before_the_puback_is_written() -> Result<()> {
     Ok(())
 }
 
-async fn shown(world: &World, vendor_id: &str) -> Result<usize> {
+/// Events of cases with that id of their device, as an operator sees them.
+pub async fn shown(world: &World, vendor_id: &str) -> Result<usize> {
     let operator = world.log_in(&world.person_with("operator")?).await?;
     let all = operator.get("/api/operator/incidents?state=all").await?;
     let mut count = 0;

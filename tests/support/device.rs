@@ -1,13 +1,36 @@
 //! Devices we did not write: `mosquitto_pub` and a Python client.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::world::each;
-use crate::{python, root};
+use crate::{node_modules, python, root};
+
+/// Where a box listens for MQTT, and what is spoken below it.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// `mqtt`, `mqtts`, `ws` or `wss`.
+    pub scheme: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+impl Door {
+    /// As clients write it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let path = if self.scheme.starts_with("ws") {
+            "/mqtt"
+        } else {
+            ""
+        };
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+}
 
 /// A point of the town and how its device logs in.
 #[derive(Clone, Debug)]
@@ -68,16 +91,29 @@ impl Device {
     /// # Errors
     /// When the box refuses or does not acknowledge.
     pub async fn publish_on(&self, mqtt: SocketAddr, topic: &str, payload: &str) -> Result<()> {
-        let out = Command::new("mosquitto_pub")
-            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
-            .args(["-u", &self.username, "-P", &self.secret])
-            .args(["-q", "1", "-t", topic, "-m", payload])
-            .output()
-            .await?;
+        let out = self.mosquitto_pub(mqtt, topic, payload).output().await?;
         if !out.status.success() {
             bail!("mosquitto_pub: {}", String::from_utf8_lossy(&out.stderr));
         }
         Ok(())
+    }
+
+    /// The same, and does not wait: the program ends when it has its PUBACK. Dropped, it is killed.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn publishing(&self, mqtt: SocketAddr, payload: &str) -> Result<Child> {
+        let mut command = self.mosquitto_pub(mqtt, &self.topic, payload);
+        Ok(command.kill_on_drop(true).spawn()?)
+    }
+
+    fn mosquitto_pub(&self, mqtt: SocketAddr, topic: &str, payload: &str) -> Command {
+        let mut command = Command::new("mosquitto_pub");
+        command
+            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
+            .args(["-u", &self.username, "-P", &self.secret])
+            .args(["-q", "1", "-t", topic, "-m", payload]);
+        command
     }
 
     /// The topics it may speak on and hear: this and everything below.
@@ -88,19 +124,52 @@ impl Device {
             .map_or(&self.topic, |(prefix, _)| prefix)
     }
 
-    /// Lets the clients of `mqtt_clients.py` talk under its log-in; see there for the modes.
+    /// Lets the clients of `mqtt_clients.py` talk under its log-in at a plain door; see there for the modes.
     ///
     /// # Errors
     /// With what is not so.
     pub async fn talk(&self, mqtt: SocketAddr, mode: &str) -> Result<()> {
+        let door = Door {
+            scheme: "mqtt",
+            address: mqtt,
+        };
+        self.talk_at(door, Path::new(""), mode).await
+    }
+
+    /// The same at any door; `ca` is the file its certificate is checked against.
+    ///
+    /// # Errors
+    /// With what is not so.
+    pub async fn talk_at(&self, door: Door, ca: &Path, mode: &str) -> Result<()> {
         let out = Command::new(python()?)
             .arg(root().join("tests/fixtures/devices/mqtt_clients.py"))
-            .args([mode, &mqtt.ip().to_string(), &mqtt.port().to_string()])
+            .args([mode, door.scheme, &door.address.ip().to_string()])
+            .arg(door.address.port().to_string())
+            .arg(ca)
             .args([&self.username, &self.secret, self.prefix()])
             .output()
             .await?;
         if !out.status.success() {
             bail!("mqtt_clients.py: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        Ok(())
+    }
+
+    /// Lets MQTT.js talk under its log-in at any door, and distrust a certificate that `ca` did not sign.
+    ///
+    /// # Errors
+    /// With what is not so.
+    pub async fn talk_in_javascript(&self, door: Door, ca: &Path) -> Result<()> {
+        let out = Command::new("node")
+            .env("NODE_PATH", node_modules()?)
+            .arg(root().join("tests/fixtures/devices/mqtt_js.js"))
+            .arg(door.url())
+            .arg(ca)
+            .args([&self.username, &self.secret, self.prefix()])
+            .output()
+            .await?;
+        if !out.status.success() {
+            bail!("mqtt_js.js: {}", String::from_utf8_lossy(&out.stderr));
         }
         Ok(())
     }

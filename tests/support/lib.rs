@@ -58,6 +58,18 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// The folder of the Node.js packages of `tests/package.json`.
+///
+/// # Errors
+/// When `scripts/need test` has not run.
+pub fn node_modules() -> Result<PathBuf> {
+    let modules = root().join("target/node/node_modules");
+    if !modules.exists() {
+        bail!("target/node is missing; run `scripts/need test`");
+    }
+    Ok(modules)
+}
+
 /// Waits until `look` gives something.
 ///
 /// # Errors

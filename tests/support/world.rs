@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::device::Door;
 use crate::program::{Program, run};
 use crate::{built, wait_for};
 
@@ -268,6 +269,55 @@ impl World {
         Ok(first.parse()?)
     }
 
+    /// Gives a box that is down a door of every kind and a certificate for 127.0.0.1.
+    ///
+    /// # Errors
+    /// When the certificate or the settings cannot be made.
+    pub async fn open_every_door(&self, gateway: &str) -> Result<()> {
+        let lan = self.box_dir(gateway).join("lan");
+        let (config, out) = (self.cloud_config(), lan.display().to_string());
+        let config = config.display().to_string();
+        let args = ["lan-certificate", "--config", &config, "--out", &out];
+        run(
+            "antuo-cloud",
+            &[&args[..], &["--lan-name", "127.0.0.1"]].concat(),
+        )
+        .await?;
+        let file = self.box_dir(gateway).join("gateway.toml");
+        let any = "[\"127.0.0.1:0\"]";
+        let doors = format!(
+            "[lan]\ncertificate = \"lan/lan.pem\"\nkey = \"lan/lan.key\"\n\n[mqtt]\ntls = {any}\n\
+             websocket = {any}\nwebsocket_tls = {any}\n"
+        );
+        let settings = std::fs::read_to_string(&file)?.replacen("[mqtt]\n", &doors, 1);
+        Ok(std::fs::write(&file, settings)?)
+    }
+
+    /// The CA that signed for a box with every door.
+    #[must_use]
+    pub fn lan_ca(&self, gateway: &str) -> PathBuf {
+        self.box_dir(gateway).join("lan/lan-ca.pem")
+    }
+
+    /// The doors of a running box, one of each kind it has.
+    ///
+    /// # Errors
+    /// When the box is not up.
+    pub fn doors(&self, gateway: &str) -> Result<Vec<Door>> {
+        let addresses = self.box_addresses(gateway)?;
+        let doors = [
+            ("mqtt", "mqtt"),
+            ("mqtts", "mqtt_tls"),
+            ("ws", "mqtt_websocket"),
+            ("wss", "mqtt_websocket_tls"),
+        ];
+        let first = |(scheme, list): (&'static str, &str)| {
+            let address = addresses[list][0].as_str()?.parse().ok()?;
+            Some(Door { scheme, address })
+        };
+        Ok(doors.into_iter().filter_map(first).collect())
+    }
+
     /// What a running box says of itself.
     ///
     /// # Errors
@@ -277,6 +327,17 @@ impl World {
         let status = addresses["status"].as_str().context("no status address")?;
         let url = format!("http://{status}/metrics");
         Ok(self.client.get(url).send().await?.text().await?)
+    }
+
+    /// How a running box says it is.
+    ///
+    /// # Errors
+    /// When the box does not answer.
+    pub async fn box_status(&self, gateway: &str) -> Result<Value> {
+        let addresses = self.box_addresses(gateway)?;
+        let status = addresses["status"].as_str().context("no status address")?;
+        let url = format!("http://{status}/");
+        Ok(self.client.get(url).send().await?.json().await?)
     }
 
     fn box_addresses(&self, gateway: &str) -> Result<Value> {

@@ -201,6 +201,7 @@ impl Stage {
             origin: Origin::Live,
             vendor_id: Some(format!("b-{n}")),
             same_as: None,
+            stamp: None,
             config_version: 1,
             signal: None,
             detail: Detail::None,

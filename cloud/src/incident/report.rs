@@ -223,6 +223,7 @@ mod tests {
             origin: Origin::Live,
             vendor_id: None,
             same_as: None,
+            stamp: None,
             config_version: 1,
             signal: None,
             detail: Detail::None,

@@ -166,7 +166,8 @@ pub async fn lanes(
     Ok(rows.into_iter().filter_map(lane).collect())
 }
 
-/// Notes how far the epoch before went, as the first record of a lane says (D4).
+/// Notes how far the epoch before went, as the first record of a lane says (D4). Never less than before: a box
+/// without its disk names the epoch it stands beside while that still grows.
 ///
 /// # Errors
 /// When the store fails.
@@ -190,7 +191,8 @@ pub async fn expect_end(
          (centre, gateway, epoch, lane, through_seq, ranges, expected_seq)
          values ($1, $2, $3, $4, 0, '[]', $5)
          on conflict (centre, gateway, epoch, lane) do update
-           set expected_seq = excluded.expected_seq",
+           set expected_seq = case when lane_progress.expected_seq > excluded.expected_seq
+             then lane_progress.expected_seq else excluded.expected_seq end",
         scope.own_centre(),
         place.from.gateway.0,
         previous.epoch.0,

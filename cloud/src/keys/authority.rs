@@ -37,11 +37,7 @@ impl Authority {
     /// When no key or certificate can be made.
     pub fn make() -> Result<(Self, String, String), rcgen::Error> {
         let key = KeyPair::generate()?;
-        let id = Sha256::of(&[&key.subject_public_key_info()]).to_string();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        named(&mut params, &format!("Antuo CA {}", &id[..16]));
+        let params = ca_params(&key, "Antuo CA");
         let certificate = params.self_signed(&key)?.pem();
         let key_pem = key.serialize_pem();
         Ok((Self(Issuer::new(params, key)), certificate, key_pem))
@@ -52,16 +48,7 @@ impl Authority {
     /// # Errors
     /// Names the file and what it should hold.
     pub fn read(ca: &Path, ca_key: &Path) -> Result<Self, KeyError> {
-        let key = KeyPair::from_pem(&read_text(ca_key)?).map_err(|_| KeyError::Unreadable {
-            path: ca_key.to_owned(),
-            wanted: "a private key (PKCS #8, PEM)",
-        })?;
-        let issuer =
-            Issuer::from_ca_cert_pem(&read_text(ca)?, key).map_err(|_| KeyError::Unreadable {
-                path: ca.to_owned(),
-                wanted: "a CA certificate (PEM)",
-            })?;
-        Ok(Self(issuer))
+        read_issuer(ca, ca_key).map(Self)
     }
 
     /// A server certificate for those DNS names and addresses.
@@ -71,7 +58,7 @@ impl Authority {
     pub fn issue_server(&self, names: &[String]) -> Result<Issued, rcgen::Error> {
         let mut params = CertificateParams::new(names)?;
         named(&mut params, "Antuo cloud");
-        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+        issue(&self.0, params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A client certificate for a box.
@@ -81,27 +68,52 @@ impl Authority {
     pub fn issue_gateway(&self, gateway: GatewayId) -> Result<Issued, rcgen::Error> {
         let mut params = CertificateParams::default();
         named(&mut params, &gateway.to_string());
-        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        usage: ExtendedKeyUsagePurpose,
-    ) -> Result<Issued, rcgen::Error> {
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        Ok(Issued {
-            certificate_pem: params.signed_by(&key, &self.0)?.pem(),
-            key_pem: key.serialize_pem(),
-            fingerprint: Sha256::of(&[&key.subject_public_key_info()]),
-        })
+        issue(&self.0, params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 }
 
-fn named(params: &mut CertificateParams, name: &str) {
+/// A CA's certificate before it is signed; the name says whose and, by its key, which.
+pub(super) fn ca_params(key: &KeyPair, name: &str) -> CertificateParams {
+    let id = Sha256::of(&[&key.subject_public_key_info()]).to_string();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    named(&mut params, &format!("{name} {}", &id[..16]));
+    params
+}
+
+/// Reads a CA from its files.
+pub(super) fn read_issuer(ca: &Path, ca_key: &Path) -> Result<Issuer<'static, KeyPair>, KeyError> {
+    let key = KeyPair::from_pem(&read_text(ca_key)?).map_err(|_| KeyError::Unreadable {
+        path: ca_key.to_owned(),
+        wanted: "a private key (PKCS #8, PEM)",
+    })?;
+    let issuer =
+        Issuer::from_ca_cert_pem(&read_text(ca)?, key).map_err(|_| KeyError::Unreadable {
+            path: ca.to_owned(),
+            wanted: "a CA certificate (PEM)",
+        })?;
+    Ok(issuer)
+}
+
+/// Makes a key and its certificate.
+pub(super) fn issue(
+    issuer: &Issuer<'_, KeyPair>,
+    mut params: CertificateParams,
+    usage: ExtendedKeyUsagePurpose,
+) -> Result<Issued, rcgen::Error> {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    Ok(Issued {
+        certificate_pem: params.signed_by(&key, issuer)?.pem(),
+        key_pem: key.serialize_pem(),
+        fingerprint: Sha256::of(&[&key.subject_public_key_info()]),
+    })
+}
+
+pub(super) fn named(params: &mut CertificateParams, name: &str) {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
 }

@@ -97,6 +97,8 @@ key = "keys/boxes.key"
 [keys]
 ca = "keys/ca.pem"
 ca_key = "keys/ca.key"
+lan_ca = "keys/lan-ca.pem"
+lan_ca_key = "keys/lan-ca.key"
 config_signing = "keys/config-signing.key"
 sealing = "keys/sealing.keys"
 "#,

@@ -1,4 +1,5 @@
-//! `antuo-cloud provision`: the identity of a box, made here and carried to it.
+//! `antuo-cloud provision`: the identity of a box, made here and carried to it. `antuo-cloud lan-certificate`:
+//! its certificate for its centre's network, made anew.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +14,10 @@ use uuid::Uuid;
 
 use crate::config::{Addresses, Config};
 use crate::db::{Db, DbError, Urgency};
-use crate::keys::{Authority, Issued, KeyError, SigningKey, first_name_of, make_folder, write_new};
+use crate::keys::{
+    Authority, Issued, KeyError, LanAuthority, LanName, SigningKey, first_name_of, make_folder,
+    write_new,
+};
 use crate::process::is_ours;
 use crate::sql;
 
@@ -30,6 +34,8 @@ pub struct Provision {
     pub mqtt: SocketAddr,
     /// Where its status page listens.
     pub status: SocketAddr,
+    /// What devices and phones of its centre call it; empty: it speaks no TLS to them.
+    pub lan_names: Vec<LanName>,
 }
 
 /// Why no identity was made.
@@ -106,9 +112,28 @@ pub async fn provision(
     // Somebody may have been faster than we.
     check_private(&what.out)?;
     write_identity(&identity, config, &issued, &signing)?;
+    if !what.lan_names.is_empty() {
+        write_lan(&identity, config, clock, &what.lan_names)?;
+    }
     write_settings(what, config, &server_name)?;
     write.commit().await?;
     Ok(())
+}
+
+/// Makes a key and certificate for a box's network and writes them into a folder that is new, or ours alone,
+/// to be carried to the box: for one that had none, for new names, and before the old one runs out.
+///
+/// # Errors
+/// When a file is there already, or cannot be made.
+pub fn lan_certificate(
+    config: &Config,
+    clock: &Clock,
+    out: &Path,
+    names: &[LanName],
+) -> Result<(), ProvisionError> {
+    make_folder(out)?;
+    check_private(out)?;
+    write_lan(out, config, clock, names)
 }
 
 /// The folder is new, or ours alone and without a box.
@@ -170,6 +195,30 @@ fn write_identity(
     Ok(())
 }
 
+fn write_lan(
+    folder: &Path,
+    config: &Config,
+    clock: &Clock,
+    names: &[LanName],
+) -> Result<(), ProvisionError> {
+    let authority = LanAuthority::read_or_make(&config.keys)?;
+    let issued = authority
+        .issue(names, clock.now())
+        .map_err(KeyError::from)?;
+    let ca = fs::read(&config.keys.lan_ca).map_err(|source| KeyError::Read {
+        path: config.keys.lan_ca.clone(),
+        source,
+    })?;
+    for (name, bytes) in [
+        ("lan.key", issued.key_pem.as_bytes()),
+        ("lan.pem", issued.certificate_pem.as_bytes()),
+        ("lan-ca.pem", &ca),
+    ] {
+        write_new(&folder.join(name), bytes)?;
+    }
+    Ok(())
+}
+
 /// Settings of the box.
 fn write_settings(
     what: &Provision,
@@ -179,6 +228,11 @@ fn write_settings(
     let path = what.out.join(SETTINGS);
     // A port chosen by the system is known only while `serve` runs.
     let running = Addresses::read(&config.dir).map(|addresses| addresses.boxes);
+    let lan = if what.lan_names.is_empty() {
+        ""
+    } else {
+        "[lan]\ncertificate = \"identity/lan.pem\"\nkey = \"identity/lan.key\"\n\n"
+    };
     let text = format!(
         r#"data_dir = "."
 
@@ -187,7 +241,7 @@ address = "{cloud}"
 server_name = "{server_name}"
 identity = "identity"
 
-[mqtt]
+{lan}[mqtt]
 listen = ["{mqtt}"]
 
 [status]

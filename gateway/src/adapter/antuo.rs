@@ -14,13 +14,15 @@ use domain::time::Timestamp;
 use serde_json::Value;
 
 use super::json::{self, Pairs};
-use super::{Book, Heard, Message, PAIRS, Says, Signal, VendorId, book::below};
+use super::{Book, Heard, Message, Order, PAIRS, Says, Signal, VendorId, Wish, book::below};
 
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "antuo";
 /// Longest message id, in bytes. A longer one is rejected as too long.
 pub const ID_MAX: usize = 64;
 const PREFIX: &str = "antuo/v1";
+/// Last level of the topic on which a device is told something (R8: never evidence).
+const SET: &str = "set";
 const ACCESS: &[Kind] = &[
     Kind::AccessRead,
     Kind::AccessGranted,
@@ -36,6 +38,13 @@ pub fn is_spoken(topic: &str) -> bool {
 /// Reads a message of our own schema; none when the topic is not one.
 pub fn read(book: &Book, signal: &Signal<'_>) -> Option<Heard> {
     let place = below(signal.topic, PREFIX)?;
+    let told = signal
+        .topic
+        .strip_suffix(SET)
+        .and_then(|t| t.strip_suffix('/'));
+    if told.is_some_and(|address| book.at(NAME, address).next().is_some()) {
+        return Some(Heard::NoEvidence);
+    }
     let Some(enrolment) = book.at(NAME, signal.topic).next() else {
         return Some(Heard::Unenrolled {
             source: named(place),
@@ -62,6 +71,20 @@ pub fn read(book: &Book, signal: &Signal<'_>) -> Option<Heard> {
             }
         }
     }))
+}
+
+/// How a device of our own schema is told: `{its topic}/set`, one JSON object.
+pub fn order(enrolment: &Enrolment, wish: Wish, id: &str) -> Option<Order> {
+    let mut body = serde_json::json!({"id": id, "do": wish.as_str()});
+    if let Some(why) = wish.why() {
+        body["why"] = why.into();
+    }
+    Some(Order {
+        topic: format!("{}/{SET}", enrolment.address),
+        payload: body.to_string().into_bytes(),
+        // Whether a released contact opens is up to people.
+        echoes: enrolment.role != Role::Door,
+    })
 }
 
 fn named(place: &str) -> Option<PointKey> {
@@ -176,6 +199,7 @@ pub const fn how(role: Role) -> How {
         | Role::Reader
         | Role::Motion
         | Role::Siren
+        | Role::Lamp
         | Role::Bridge
         | Role::Panel
         | Role::Node => How::Card,
@@ -234,7 +258,9 @@ fn fits(role: Role, kind: Kind) -> bool {
         Role::Lock => [&[K::LockLocked, K::LockUnlocked, K::LockJammed], ACCESS],
         Role::Reader => [ACCESS, &[]],
         Role::Motion => [&[K::IntrusionAlarm], &[]],
-        Role::Siren | Role::Node => [&[], &[]],
+        Role::Siren => [&[K::SirenSounding], &[]],
+        Role::Lamp => [&[K::LampLit], &[]],
+        Role::Node => [&[], &[]],
         Role::Panel => [PANEL, TESTS],
         Role::Bridge => [&[K::BridgeOffline, K::BridgeOnline], &[]],
     };
@@ -377,7 +403,7 @@ mod tests {
                 documented.insert(role);
             }
         }
-        assert_eq!(documented.len(), 16);
+        assert_eq!(documented.len(), 17);
         assert!(DOCUMENT.contains(&format!("| any | {any} |")));
     }
 

@@ -11,10 +11,13 @@ use std::collections::BTreeSet;
 use domain::config::{Enrolment, Role};
 use domain::id::PointKey;
 use domain::kind::Kind;
+use serde_json::Value;
 
 use super::entity::{self, Entity, STATE, is_command, is_discovery};
 use super::presence::{is_there, presence_of};
-use super::{AVAILABILITY, Book, Bridge, Heard, Message, Options, Says, Signal, book::below};
+use super::{
+    AVAILABILITY, Book, Bridge, Heard, Message, Options, Order, Says, Signal, Wish, book::below,
+};
 
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "esphome";
@@ -163,6 +166,23 @@ fn status(book: &Book, prefix: &str, signal: &Signal<'_>) -> Option<Heard> {
         );
     }
     Some(Heard::Message(message))
+}
+
+/// How a switch, siren, light or lock of a node is told: `{entity}/command` in plain words. An entity must be
+/// enrolled by itself, for a node does not say which one is meant.
+pub fn order(enrolment: &Enrolment, wish: Wish, _: &str) -> Option<Order> {
+    let entity = Entity::at(&enrolment.address, STATE)?;
+    let given = enrolment.options.get(wish.as_str()).and_then(Value::as_str);
+    let word = given.unwrap_or(match wish {
+        Wish::Sound(_) | Wish::Light(_) => "ON",
+        Wish::Silence | Wish::Dark => "OFF",
+        Wish::Release => "UNLOCK",
+    });
+    Some(Order {
+        topic: format!("{}/command", entity.address),
+        payload: word.as_bytes().to_vec(),
+        echoes: enrolment.role == Role::Lock,
+    })
 }
 
 /// Whether an address lies on the node with this prefix.

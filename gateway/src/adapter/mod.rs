@@ -9,6 +9,7 @@ mod book;
 mod entity;
 mod esphome;
 mod json;
+mod order;
 mod place;
 mod presence;
 mod sense;
@@ -28,6 +29,7 @@ use domain::time::Timestamp;
 pub use book::tests::{config, enrolment};
 pub use book::{BadCredentialKey, Book, Bridge};
 pub use json::is_secret;
+pub use order::{Order, Why, Wish, can_be_told, order};
 
 /// One MQTT message as it reached the box.
 #[derive(Clone, Copy)]
@@ -55,6 +57,8 @@ struct Family {
     address: for<'t> fn(&'t str, &[u8], &Options) -> Option<&'t str>,
     /// Whether a topic looks like this family's when nobody says whose it is.
     is_spoken: fn(&str) -> bool,
+    /// How a siren, lamp or door of this family is told to do something; `None` where it cannot be.
+    order: fn(&Enrolment, Wish, &str) -> Option<Order>,
 }
 
 /// What an installer set beside address and role.
@@ -69,6 +73,7 @@ const FAMILIES: &[Family] = &[
         bridge: |_| None,
         address: |topic, _, _| Some(topic),
         is_spoken: antuo::is_spoken,
+        order: antuo::order,
     },
     Family {
         name: zigbee2mqtt::NAME,
@@ -76,6 +81,7 @@ const FAMILIES: &[Family] = &[
         bridge: zigbee2mqtt::bridge,
         address: zigbee2mqtt::address,
         is_spoken: zigbee2mqtt::is_spoken,
+        order: zigbee2mqtt::order,
     },
     Family {
         name: statestream::NAME,
@@ -83,6 +89,7 @@ const FAMILIES: &[Family] = &[
         bridge: statestream::bridge,
         address: statestream::address,
         is_spoken: |_| false,
+        order: |_, _, _| None,
     },
     Family {
         name: esphome::NAME,
@@ -90,6 +97,7 @@ const FAMILIES: &[Family] = &[
         bridge: esphome::bridge,
         address: esphome::address,
         is_spoken: esphome::is_spoken,
+        order: esphome::order,
     },
 ];
 
@@ -200,6 +208,13 @@ pub enum Says {
         credential: Option<CredentialDigest>,
         /// Card or code.
         how: How,
+    },
+    /// A siren, lamp or door says what it does: the echo of a command, never evidence.
+    Echo {
+        /// `siren.sounding` or `lamp.lit`.
+        kind: Kind,
+        /// Whether it does.
+        on: bool,
     },
     /// Something that could not be understood.
     Unread {

@@ -158,6 +158,7 @@ const fn is_fire(role: Role) -> bool {
         | Role::Reader
         | Role::Motion
         | Role::Siren
+        | Role::Lamp
         | Role::Bridge
         | Role::Panel
         | Role::Node => false,
@@ -198,6 +199,7 @@ fn own(enrolment: &Enrolment) -> Option<(&Enrolment, Kind)> {
         | Role::Reader
         | Role::Motion
         | Role::Siren
+        | Role::Lamp
         | Role::Bridge
         | Role::Panel
         | Role::Node => return None,

@@ -21,6 +21,7 @@ const ROLES: &[Role] = &[
     Role::Reader,
     Role::Motion,
     Role::Siren,
+    Role::Lamp,
     Role::Bridge,
     Role::Panel,
     Role::Node,
@@ -86,7 +87,7 @@ fn is_harmless(says: &Says) -> bool {
     match says {
         Says::Unread { .. } => true,
         Says::Level { kind, .. } => *kind == Kind::DeviceOffline,
-        Says::Moment { .. } | Says::Access { .. } => false,
+        Says::Moment { .. } | Says::Access { .. } | Says::Echo { .. } => false,
     }
 }
 

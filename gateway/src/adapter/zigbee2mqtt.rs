@@ -7,6 +7,7 @@
 mod actions;
 mod keys;
 mod models;
+mod orders;
 
 use std::borrow::Cow;
 
@@ -23,6 +24,7 @@ use super::presence::presence_of;
 use super::sense::{Sense, Word, Words};
 use super::{AVAILABILITY, Book, Heard, Message, Options, Says, Signal, book::below};
 use keys::{Meaning, meaning};
+pub use orders::order;
 
 /// The word an enrolment selects this family by.
 pub const NAME: &str = "zigbee2mqtt";
@@ -149,6 +151,7 @@ fn whole(book: &Book, points: &[&Enrolment], signal: &Signal<'_>, message: &mut 
     };
     message.redacted = json::redacted(&pairs);
     message.occurred_at = last_seen(&pairs);
+    orders::hear(points, &pairs, message);
     let lone = !pairs.iter().any(|(key, _)| says_hazard(key, points));
     for (key, value) in &pairs {
         match meaning_here(key, points) {
@@ -233,6 +236,7 @@ fn alarm_is_level(points: &[&Enrolment], lone: bool) -> bool {
         | Role::Reader
         | Role::Motion
         | Role::Siren
+        | Role::Lamp
         | Role::Bridge
         | Role::Panel
         | Role::Node => false,

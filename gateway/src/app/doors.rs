@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{RunError, failed};
-use crate::broker::Bound;
+use crate::broker::{self, Bound};
 use crate::config::Config;
 use crate::page;
 
@@ -42,8 +42,17 @@ pub(super) fn write_addresses(file: &PathBuf, doors: &Doors) -> Result<(), RunEr
         Some(bound) => bound.addresses(),
         None => [Vec::new(), Vec::new()],
     };
+    let broker::Doors {
+        tcp,
+        tls,
+        websocket,
+        websocket_tls,
+    } = doors.mqtt.addresses();
     let text = json!({
-        "mqtt": doors.mqtt.addresses(),
+        "mqtt": tcp,
+        "mqtt_tls": tls,
+        "mqtt_websocket": websocket,
+        "mqtt_websocket_tls": websocket_tls,
         "status": status,
         "page": page,
         "page_redirect": redirect,

@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,8 +55,7 @@ impl Home {
         let submission = Submission {
             entries: entries.collect(),
             config: Some(SealedConfig { version: 1, sealed }),
-            marks: vec![],
-            mqtt: vec![],
+            ..Submission::default()
         };
         former.opened.store.commit(submission).await.unwrap();
         former.stop().await;
@@ -67,7 +67,10 @@ impl Home {
             cloud_address: cloud.local_addr().unwrap().to_string(),
             server_name: ServerName::try_from("localhost").unwrap(),
             lan: None,
-            mqtt: vec!["127.0.0.1:0".parse().unwrap()],
+            mqtt: broker::Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..broker::Doors::default()
+            },
             status: "127.0.0.1:0".parse().unwrap(),
             page: None,
             clock: Trust::System,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Settled;
 use super::access::{Access, Credential};
@@ -22,22 +22,24 @@ use super::greeting::{Guest, greet};
 use super::line::{Line, drain, fill};
 use super::listener::{Admitted, House, stopped};
 use super::report::CloseReason;
+use super::visit::{Visit, ended};
 use crate::hub::Leaving;
 
-/// Carries one accepted socket to its end. A panic on the way ends this connection like any other reason.
-pub(super) async fn attend<R, W>(reader: R, writer: W, mut admitted: Admitted, house: Arc<House>)
+/// Carries one stream of MQTT bytes to its end. A panic on the way ends this connection like any other reason.
+pub(super) async fn attend<R, W>(reader: R, writer: W, mut visit: Visit)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let house = Arc::clone(&visit.house);
     let mut line = Line::new(reader, writer);
-    let welcome = AssertUnwindSafe(welcome(&mut line, &mut admitted, &house)).catch_unwind();
+    let welcome = AssertUnwindSafe(welcome(&mut line, &mut visit)).catch_unwind();
     let reason = match welcome.await {
-        Ok(Ok(guest)) => serve(line, guest, admitted, &house).await,
+        Ok(Ok(guest)) => serve(line, guest, visit.admitted, &house).await,
         Ok(Err(reason)) => {
             if lingers(reason) {
                 tokio::select! {
-                    () = admitted.evicted() => {}
+                    () = visit.admitted.evicted() => {}
                     () = line.finish() => {}
                 }
             }
@@ -46,33 +48,18 @@ where
         }
         Err(_) => CloseReason::Panicked,
     };
-    house.reporter.counters.count_close(reason);
-    if reason == CloseReason::Panicked {
-        tracing::error!("a connection task panicked; the connection is closed, others go on");
-    }
-    tracing::debug!(reason = reason.as_str(), "connection ended");
+    ended(&house, reason);
 }
 
-/// The log-in, within its deadline and as long as nothing ends it from outside.
-async fn welcome<R, W>(
-    line: &mut Line<R, W>,
-    admitted: &mut Admitted,
-    house: &Arc<House>,
-) -> Result<Guest, CloseReason>
+/// The log-in.
+async fn welcome<R, W>(line: &mut Line<R, W>, visit: &mut Visit) -> Result<Guest, CloseReason>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut shutdown = house.shutdown.clone();
-    let guest = tokio::select! {
-        biased;
-        () = stopped(&mut shutdown) => Err(CloseReason::Shutdown),
-        () = admitted.evicted() => Err(CloseReason::Evicted),
-        guest = timeout(house.limits.connect_deadline, greet(line, house)) => {
-            guest.unwrap_or(Err(CloseReason::ConnectTimeout))
-        }
-    }?;
-    if admitted.identified() {
+    let house = Arc::clone(&visit.house);
+    let guest = visit.step(greet(line, &house)).await?;
+    if visit.admitted.identified() {
         Ok(guest)
     } else {
         Err(CloseReason::Evicted)
@@ -98,7 +85,7 @@ where
     if let Some(reason) = end.fault.or_else(|| farewell(end.reason)) {
         codec::disconnect(&mut line.output, guest.version, reason);
     }
-    if lingers(end.reason) || (guest.version == Version::V5 && !line.output.is_empty()) {
+    if lingers(end.reason) || (guest.version == Version::V5 && line.owes()) {
         line.finish().await;
     }
     // The socket goes first: the will may have to wait for the intake.
@@ -124,6 +111,7 @@ const fn farewell(reason: CloseReason) -> Option<Reason> {
         | CloseReason::Refused
         | CloseReason::ConnectTimeout
         | CloseReason::Evicted
+        | CloseReason::Framing
         | CloseReason::OutputStalled
         | CloseReason::Panicked => None,
         CloseReason::KeepAlive => Some(Reason::KeepAliveTimeout),
@@ -190,6 +178,7 @@ where
         | CloseReason::KeepAlive
         | CloseReason::TakenOver
         | CloseReason::CredentialChanged
+        | CloseReason::Framing
         | CloseReason::Protocol
         | CloseReason::Topic
         | CloseReason::Oversized
@@ -275,7 +264,7 @@ where
                 () = stopped(&mut shutdown), if !self.stopping => self.stopping = true,
                 Ok(()) = self.access.changed() => self.check_credential()?,
                 Some(settled) = self.settled.recv() => self.settle(&settled)?,
-                written = drain(&mut line.writer, &mut line.output), if !line.output.is_empty() => {
+                written = drain(&mut line.writer, &mut line.output, &mut line.flushed), if line.owes() => {
                     written?;
                     self.active |= matches!(patience, Patience::Drain(_));
                 }
@@ -295,7 +284,7 @@ where
     fn work(&mut self) -> Result<(), CloseReason> {
         while self.take_frame()? {}
         if self.stopping {
-            if self.dialogue.pending() == 0 && self.line.output.is_empty() {
+            if self.dialogue.pending() == 0 && !self.line.owes() {
                 return Err(CloseReason::Shutdown);
             }
             return Ok(());

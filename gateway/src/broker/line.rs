@@ -1,7 +1,8 @@
-//! The two halves of a socket with their buffers.
+//! The two halves of a stream with their buffers.
 //!
 //! Owns bytes in and bytes out; knows no packet. Grows its input only by bytes that have really arrived.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -24,6 +25,8 @@ pub(super) struct Line<R, W> {
     pub(super) writer: W,
     pub(super) input: BytesMut,
     pub(super) output: BytesMut,
+    /// What was written has left the layers between us and the socket, which may hold bytes back.
+    pub(super) flushed: bool,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
@@ -33,7 +36,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             writer,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            flushed: true,
         }
+    }
+
+    /// Whether the peer is still to get something.
+    pub(super) fn owes(&self) -> bool {
+        !self.output.is_empty() || !self.flushed
     }
 
     /// Waits for more input. Safe to cancel.
@@ -50,7 +59,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
             loop {
                 self.input.clear();
                 if self.reader.read_buf(&mut self.input).await? == 0 {
-                    return Ok::<(), std::io::Error>(());
+                    return Ok::<(), io::Error>(());
                 }
             }
         };
@@ -71,17 +80,43 @@ pub(super) async fn fill<R: AsyncRead + Unpin>(
     match reader.take(READ_LIMIT).read_buf(input).await {
         Ok(0) => Err(CloseReason::PeerClosed),
         Ok(_) => Ok(()),
-        Err(_) => Err(CloseReason::Socket),
+        Err(error) => Err(reason_of(&error)),
     }
 }
 
-/// Writes once out of `output`, which must not be empty. Safe to cancel.
+/// Writes once out of `output`; once that is empty, sees to it that nothing is held back. Safe to cancel.
 pub(super) async fn drain<W: AsyncWrite + Unpin>(
     writer: &mut W,
     output: &mut BytesMut,
+    flushed: &mut bool,
 ) -> Result<(), CloseReason> {
-    match writer.write_buf(output).await {
-        Ok(0) | Err(_) => Err(CloseReason::Socket),
-        Ok(_) => Ok(()),
+    *flushed = false;
+    if !output.is_empty() {
+        match writer.write_buf(output).await {
+            Ok(0) => return Err(CloseReason::Socket),
+            Ok(_) => {}
+            Err(error) => return Err(reason_of(&error)),
+        }
+    }
+    if output.is_empty() {
+        let done = writer.flush().await;
+        done.map_err(|error| reason_of(&error))?;
+        *flushed = true;
+    }
+    Ok(())
+}
+
+/// What a failed read or write of a stream means, be it TCP, TLS or WebSocket.
+fn reason_of(error: &io::Error) -> CloseReason {
+    let kind = error.kind();
+    if kind == io::ErrorKind::UnexpectedEof {
+        // Gone without TLS's or WebSocket's own farewell.
+        CloseReason::PeerClosed
+    } else if kind == io::ErrorKind::InvalidData {
+        CloseReason::Framing
+    } else if kind == io::ErrorKind::FileTooLarge {
+        CloseReason::Oversized
+    } else {
+        CloseReason::Socket
     }
 }

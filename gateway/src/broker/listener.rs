@@ -17,12 +17,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
-use super::connection::attend;
+use super::entrance::{Entrance, enter};
 use super::report::{CloseReason, Counters, Notice, Refusal, Reporter, add, subtract};
 use super::session::Sessions;
-use super::{Limits, Memory, Settings, Work};
+use super::{Doors, Limits, Memory, Settings, Work};
 
 /// Connections the kernel keeps for us between two accepts. Beyond: the kernel lets them wait or time out.
 const BACKLOG: u32 = 1024;
@@ -35,6 +36,9 @@ pub enum BindError {
     /// No address was given.
     #[error("no address to listen on")]
     NoAddress,
+    /// A TLS listener without a certificate to show.
+    #[error("{0} is to speak TLS, and there is no certificate")]
+    NoCertificate(SocketAddr),
     /// The system refused one of the addresses.
     #[error("cannot listen on {address}")]
     Listen {
@@ -46,17 +50,16 @@ pub enum BindError {
 }
 
 /// Open listeners, not served yet. Connections already wait in the kernel's backlog.
-#[derive(Debug)]
 pub struct Bound {
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<(TcpListener, Entrance)>,
+    addresses: Doors,
     limits: Limits,
 }
 
 impl Bound {
     /// The addresses bound, in the order of the settings, with real ports.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &Doors {
         &self.addresses
     }
 }
@@ -66,24 +69,52 @@ impl Bound {
 /// # Errors
 /// [`BindError`] names the address that failed.
 pub async fn bind(settings: Settings) -> Result<Bound, BindError> {
-    if settings.listen.is_empty() {
-        return Err(BindError::NoAddress);
+    let Settings { doors, tls, limits } = settings;
+    let (mut listeners, mut addresses) = (Vec::new(), Doors::default());
+    let acceptor = tls.map(TlsAcceptor::from);
+    let secured = |address| acceptor.clone().ok_or(BindError::NoCertificate(address));
+    for address in doors.tcp {
+        let bound = listen(address, Entrance::Tcp, &mut listeners)?;
+        addresses.tcp.push(bound);
     }
-    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-    for address in settings.listen {
-        let (listener, bound) =
-            listen(address).map_err(|source| BindError::Listen { address, source })?;
-        listeners.push(listener);
-        addresses.push(bound);
+    for address in doors.tls {
+        let entrance = Entrance::Tls(secured(address)?);
+        addresses
+            .tls
+            .push(listen(address, entrance, &mut listeners)?);
+    }
+    for address in doors.websocket {
+        let bound = listen(address, Entrance::WebSocket, &mut listeners)?;
+        addresses.websocket.push(bound);
+    }
+    for address in doors.websocket_tls {
+        let entrance = Entrance::WebSocketTls(secured(address)?);
+        let bound = listen(address, entrance, &mut listeners)?;
+        addresses.websocket_tls.push(bound);
+    }
+    if listeners.is_empty() {
+        return Err(BindError::NoAddress);
     }
     Ok(Bound {
         listeners,
         addresses,
-        limits: settings.limits,
+        limits,
     })
 }
 
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+/// Opens one listener and tells its address with the real port.
+fn listen(
+    address: SocketAddr,
+    entrance: Entrance,
+    listeners: &mut Vec<(TcpListener, Entrance)>,
+) -> Result<SocketAddr, BindError> {
+    let (listener, bound) =
+        open(address).map_err(|source| BindError::Listen { address, source })?;
+    listeners.push((listener, entrance));
+    Ok(bound)
+}
+
+fn open(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -173,7 +204,7 @@ pub async fn serve(
             () = &mut aging => {}
             Some(ended) = tasks.join_next() => note_panic(&ended, &counters),
             accepted = listeners.accept() => match accepted {
-                Ok((socket, peer)) => receive(socket, peer, &door, &house, &mut tasks),
+                Ok(accepted) => receive(accepted, &door, &house, &mut tasks),
                 Err(error) => {
                     add(&counters.accept_errors);
                     tracing::warn!(%error, "accepting an MQTT connection failed");
@@ -202,8 +233,7 @@ pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 }
 
 fn receive(
-    socket: TcpStream,
-    peer: SocketAddr,
+    (socket, peer, entrance): Accepted,
     door: &Arc<Door>,
     house: &Arc<House>,
     tasks: &mut JoinSet<()>,
@@ -215,8 +245,7 @@ fn receive(
     };
     // Acknowledgements are small and wanted at once. An error shows up at the first read as well.
     let _ = socket.set_nodelay(true);
-    let (reader, writer) = socket.into_split();
-    tasks.spawn(attend(reader, writer, admitted, Arc::clone(house)));
+    tasks.spawn(enter(socket, entrance, admitted, Arc::clone(house)));
 }
 
 /// Waits for the connections to end by themselves, then cuts the rest.
@@ -242,22 +271,26 @@ fn note_panic(ended: &Result<(), JoinError>, counters: &Counters) {
     }
 }
 
-struct Listeners(Vec<TcpListener>);
+/// A new socket, whose it is, and what is spoken on it.
+type Accepted = (TcpStream, SocketAddr, Entrance);
+
+struct Listeners(Vec<(TcpListener, Entrance)>);
 
 impl Listeners {
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<Accepted> {
         // The listener served last is asked last, so that a flood on one does not shut out the others.
         let (index, accepted) = poll_fn(|context| self.poll(context)).await;
         let served = self.0.remove(index);
+        let entrance = served.1.clone();
         self.0.push(served);
-        accepted
+        accepted.map(|(socket, peer)| (socket, peer, entrance))
     }
 
     fn poll(
         &self,
         context: &mut Context<'_>,
     ) -> Poll<(usize, io::Result<(TcpStream, SocketAddr)>)> {
-        for (index, listener) in self.0.iter().enumerate() {
+        for (index, (listener, _)) in self.0.iter().enumerate() {
             if let Poll::Ready(accepted) = listener.poll_accept(context) {
                 return Poll::Ready((index, accepted));
             }

@@ -19,6 +19,8 @@ mod access;
 mod codec;
 mod connection;
 mod dialogue;
+mod entrance;
+mod frames;
 mod greeting;
 mod line;
 mod listener;
@@ -26,6 +28,7 @@ mod report;
 mod seat;
 mod session;
 mod topic;
+mod visit;
 mod window;
 
 use std::net::SocketAddr;
@@ -33,9 +36,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambient::Clock;
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 
 pub use access::{Access, Credential};
+pub use entrance::WEBSOCKET_PATH;
 pub use listener::{BindError, Bound, bind, serve};
 pub use report::{CloseReason, Counters, Notice, Refusal};
 use session::Hall;
@@ -46,12 +51,31 @@ use crate::hub::{self, Change, Hub, Message, Plan, Source};
 /// What the broker begins with.
 #[derive(Debug)]
 pub struct Memory {
-    /// Sessions and retained messages from before.
-    pub hub: Hub,
-    /// All deadlines run on its monotonic time.
-    pub clock: Clock,
+    /// Who hears what, from before.
+    pub outlet: Outlet,
     /// Tells the client ids given in this run from those of another.
     pub run: String,
+}
+
+/// The way from the box itself to its clients. It goes through no intake: what the box says is no evidence.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Hall>);
+
+impl Outlet {
+    /// To the clients of a hub; all deadlines run on the clock's monotonic time.
+    #[must_use]
+    pub fn new(hub: Hub, clock: Clock) -> Self {
+        Self(Arc::new(Hall::new(hub, clock)))
+    }
+
+    /// Says something at once to whoever listens. What it changes is to be committed some time.
+    #[must_use = "what it changes is to be committed"]
+    pub fn say(&self, message: Message) -> Vec<Change> {
+        let mut plan = self.0.plan(message, None);
+        let changes = std::mem::take(&mut plan.changes);
+        self.0.deliver(plan);
+        changes
+    }
 }
 
 /// Where a publish comes from.
@@ -205,11 +229,26 @@ impl Drop for Ack {
     }
 }
 
+/// Where the broker listens, by what is spoken below MQTT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// Plain TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// TLS.
+    pub tls: Vec<SocketAddr>,
+    /// WebSocket, at [`WEBSOCKET_PATH`].
+    pub websocket: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub websocket_tls: Vec<SocketAddr>,
+}
+
 /// Where the broker listens and how much it takes.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Addresses to bind. Port 0 takes a free one, see [`Bound::addresses`].
-    pub listen: Vec<SocketAddr>,
+    pub doors: Doors,
+    /// The server side of TLS; without it no TLS listener can be bound.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -224,13 +263,13 @@ pub const PER_CREDENTIAL: usize = 64;
 pub const UNIDENTIFIED: usize = 256;
 /// Sockets from one address. Beyond: closed at once, [`Refusal::AddressFull`].
 pub const PER_ADDRESS: usize = 256;
-/// Bytes of one packet. Beyond: connection closed, [`CloseReason::Oversized`].
+/// Bytes of one packet, and of one WebSocket message. Beyond: connection closed, [`CloseReason::Oversized`].
 pub const PACKET_BYTES: usize = 256 * 1024;
 /// Bytes of a CONNECT, which comes from anyone. Beyond: closed, [`CloseReason::Oversized`].
 pub const CONNECT_BYTES: usize = 16 * 1024;
 /// Uncommitted publishes of one connection, of either QoS. Beyond: it is not read from.
 pub const PENDING_PUBLISHES: usize = 20;
-/// Bytes waiting for the peer to read. Beyond: it is not read from.
+/// Bytes waiting for the peer to read. Beyond: it is not read from. TLS and WebSocket may hold as much again.
 pub const OUTPUT_BYTES: usize = 64 * 1024;
 /// Bytes and levels of a topic name. Beyond: connection closed, [`CloseReason::Topic`].
 pub const TOPIC: TopicLimits = TopicLimits {
@@ -241,7 +280,7 @@ pub const TOPIC: TopicLimits = TopicLimits {
 pub const CLIENT_ID_BYTES: usize = 512;
 /// Topic aliases of one connection (MQTT 5). Beyond: closed, [`CloseReason::Protocol`] (0x94).
 pub const TOPIC_ALIASES: u16 = 16;
-/// Time from accept to a sound CONNECT. Beyond: closed, [`CloseReason::ConnectTimeout`].
+/// Time from accept to a sound CONNECT, handshakes included. Beyond: closed, [`CloseReason::ConnectTimeout`].
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for the peer to take a byte of a full output. Beyond: closed, [`CloseReason::OutputStalled`].
 pub const OUTPUT_PATIENCE: Duration = Duration::from_secs(30);

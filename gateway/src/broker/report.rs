@@ -14,6 +14,11 @@ use crate::hub::{Hub, Qos};
 pub enum Refusal {
     /// Too many sockets from this address. Closed without an answer.
     AddressFull,
+    /// No TLS handshake on a TLS listener, or the client does not take our certificate. Closed with an alert.
+    Tls,
+    /// No upgrade to the subprotocol `mqtt` at [`WEBSOCKET_PATH`](super::WEBSOCKET_PATH). Answered 400 or 404 if
+    /// it was an upgrade at all, and closed.
+    WebSocket,
     /// A protocol level other than 4 (3.1.1) and 5. CONNACK 1 or 0x84.
     ProtocolVersion,
     /// An authentication method of MQTT 5, of which we have none. CONNACK 0x8C.
@@ -35,8 +40,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of the counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::AddressFull,
+        Self::Tls,
+        Self::WebSocket,
         Self::ProtocolVersion,
         Self::Authentication,
         Self::UnknownUser,
@@ -52,6 +59,8 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AddressFull => "address_full",
+            Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::ProtocolVersion => "protocol_version",
             Self::Authentication => "authentication",
             Self::UnknownUser => "unknown_user",
@@ -73,9 +82,9 @@ pub enum CloseReason {
     PeerClosed,
     /// Reading or writing the socket failed.
     Socket,
-    /// Answered with a refusal, see [`Refusal`].
+    /// Turned away, see [`Refusal`].
     Refused,
-    /// No CONNECT within [`Limits::connect_deadline`](super::Limits::connect_deadline).
+    /// No handshake and CONNECT within [`Limits::connect_deadline`](super::Limits::connect_deadline).
     ConnectTimeout,
     /// The oldest socket that had not logged in made room for a new one.
     Evicted,
@@ -85,11 +94,14 @@ pub enum CloseReason {
     TakenOver,
     /// The credential was changed or withdrawn.
     CredentialChanged,
+    /// Input that breaks the rules of TLS or WebSocket after the handshake, such as a text frame
+    /// (MQTT-6.0.0-1).
+    Framing,
     /// Input that breaks the standard.
     Protocol,
     /// A topic name that may not be published to: empty, wildcard, U+0000, too long, too deep.
     Topic,
-    /// A packet above the size limit.
+    /// A packet, or a WebSocket message, above the size limit.
     Oversized,
     /// A publish was not committed: no PUBACK, so the device sends it again.
     CommitFailed,
@@ -105,7 +117,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Disconnect,
         Self::PeerClosed,
         Self::Socket,
@@ -115,6 +127,7 @@ impl CloseReason {
         Self::KeepAlive,
         Self::TakenOver,
         Self::CredentialChanged,
+        Self::Framing,
         Self::Protocol,
         Self::Topic,
         Self::Oversized,
@@ -138,6 +151,7 @@ impl CloseReason {
             Self::KeepAlive => "keep_alive",
             Self::TakenOver => "taken_over",
             Self::CredentialChanged => "credential_changed",
+            Self::Framing => "framing",
             Self::Protocol => "protocol",
             Self::Topic => "topic",
             Self::Oversized => "oversized",

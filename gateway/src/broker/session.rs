@@ -61,6 +61,14 @@ impl std::fmt::Debug for Hall {
 }
 
 impl Hall {
+    pub(super) fn new(hub: Hub, clock: Clock) -> Self {
+        let sitters = HashMap::new();
+        Self {
+            table: Mutex::new(Table { hub, sitters }),
+            clock,
+        }
+    }
+
     fn now(&self) -> Duration {
         self.clock.monotonic()
     }
@@ -145,20 +153,13 @@ impl Sessions {
         intake: mpsc::Sender<Work>,
         reporter: Arc<Reporter>,
     ) -> Self {
-        let Memory { hub, clock, run } = memory;
         Self {
-            hall: Arc::new(Hall {
-                table: Mutex::new(Table {
-                    hub,
-                    sitters: HashMap::new(),
-                }),
-                clock,
-            }),
+            hall: memory.outlet.0,
             access,
             intake,
             reporter,
             assigned: AtomicU64::new(0),
-            run,
+            run: memory.run,
         }
     }
 

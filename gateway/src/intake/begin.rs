@@ -27,7 +27,10 @@ impl Intake {
                 Ok(checked) => {
                     let now = self.parts.clock.now();
                     match Site::new(Arc::clone(&checked.config), marks, now.monotonic) {
-                        Ok(site) => self.site = Some(site),
+                        Ok(mut site) => {
+                            site.set_unforwarded(&self.unforwarded);
+                            self.site = Some(site);
+                        }
                         Err(error) => tracing::error!(%error, "the Config kept cannot be used"),
                     }
                     self.put_in_force(checked);
@@ -105,10 +108,20 @@ impl Intake {
 
     /// Records what is wrong with the store, once each, and when all is well again.
     pub(super) async fn tell(&mut self, standing: Standing) {
+        if self.diskless.is_some() {
+            if !standing.failing {
+                self.come_ashore().await;
+            }
+        } else if standing.failing {
+            self.leave_the_disk().await;
+        }
+        if self.diskless.is_some() {
+            return;
+        }
         let told = self.told;
         let is_worse = (standing.shedding && !told.shedding) || (standing.damaged && !told.damaged);
-        let is_well = !standing.shedding && !standing.damaged;
-        let was_well = !told.shedding && !told.damaged;
+        let is_well = !standing.shedding && !standing.damaged && !standing.failing;
+        let was_well = !told.shedding && !told.damaged && !told.failing;
         if !is_worse && (was_well || !is_well) {
             return;
         }

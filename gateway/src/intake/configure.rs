@@ -29,6 +29,11 @@ enum NotApplied {
 impl Intake {
     pub(super) async fn configure(&mut self, signed: SignedConfig) {
         self.unapplied = None;
+        if self.diskless.is_some() {
+            // The old one stays until the disk can hold the new one.
+            self.unapplied = Some(signed);
+            return;
+        }
         let version = control::claimed_version(&signed);
         let config = self.config.as_ref();
         let present = Present {
@@ -96,9 +101,8 @@ impl Intake {
         entries.extend(fact.map_err(|error| unusable(&error))?);
         let submission = Submission {
             entries,
-            marks: Vec::new(),
             config: Some(SealedConfig { version, sealed }),
-            mqtt: Vec::new(),
+            ..Submission::default()
         };
         if !self.commit_or_forget(Ok(submission)).await {
             return Err(NotApplied::NotCommitted);

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 
 use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
-use crate::broker::{Ack, Planned, Publish, Work};
+use crate::broker::{Ack, Planned, Publish, Talk, Work};
 use crate::clock::Received;
-use crate::hub::Change;
+use crate::hub::{Change, Message, Properties, Qos};
 use crate::signal_log::Came;
-use crate::site::{Action, Decision, Now};
+use crate::site::{Action, Asked, Decision, Now, Site, Tell};
 use crate::store::row::{Entry, Submission};
 
 use super::queue::Turn;
@@ -79,7 +79,8 @@ struct Group {
     submission: Submission,
     /// Of the messages, in order.
     onward: Vec<Planned>,
-    acks: Vec<Ack>,
+    talks: Vec<Talk>,
+    publishes: Vec<Publish>,
     usable: Result<(), Unusable>,
 }
 
@@ -88,24 +89,54 @@ impl Default for Group {
         Self {
             submission: Submission::default(),
             onward: Vec::new(),
-            acks: Vec::new(),
+            talks: Vec::new(),
+            publishes: Vec::new(),
             usable: Ok(()),
         }
     }
+}
+
+impl Group {
+    fn acks(self) -> impl Iterator<Item = Ack> {
+        let talks = self.talks.into_iter().map(|talk| talk.ack);
+        talks.chain(self.publishes.into_iter().map(|publish| publish.ack))
+    }
+}
+
+/// What a message means to a site.
+pub(super) fn decide(
+    site: &mut Site,
+    publish: &Publish,
+    now: &Now,
+    entropy: &Entropy,
+) -> Result<Decision, Unusable> {
+    let signal = Signal {
+        topic: &publish.message.topic,
+        payload: &publish.message.payload,
+        retained: false,
+        username: &publish.username,
+    };
+    let mut chance = Chance::new(entropy);
+    let decision = site.deliver(&signal, now, &mut || chance.draw());
+    chance.check().map(|()| decision)
 }
 
 impl Intake {
     /// Takes as many messages as one commit may hold through the site and the store. Rows of the MQTT server's
     /// memory that were decided before come first.
     pub(super) async fn take_group(&mut self, work: &mut mpsc::Receiver<Work>) {
-        if !self.is_ready().await {
+        if self.diskless.is_none() && !self.is_ready().await && !self.leave_the_disk().await {
             self.fail_one_turn();
+            return;
+        }
+        if self.diskless.is_some() {
+            self.float_turn();
             return;
         }
         let mut group = Group::default();
         for talk in std::mem::take(&mut self.talks) {
-            self.remember(talk.changes, &mut group);
-            group.acks.push(talk.ack);
+            self.remember(talk.changes.clone(), &mut group);
+            group.talks.push(talk);
         }
         let mut turn = Turn::new();
         while group.submission.entries.len() < EVENTS
@@ -117,20 +148,31 @@ impl Intake {
             let mut planned = publish.plan();
             self.remember(std::mem::take(&mut planned.changes), &mut group);
             group.onward.push(planned);
-            group.acks.push(publish.ack);
+            group.publishes.push(*publish);
         }
-        let committed = match group.usable {
-            Ok(()) => self.commit_while_listening(group.submission, work).await,
-            Err(error) => {
-                tracing::error!(%error, "messages cannot be recorded");
-                false
-            }
-        };
-        if committed {
+        if let Err(error) = group.usable {
+            tracing::error!(%error, "messages cannot be recorded");
+            self.fail(group.acks());
+            return;
+        }
+        let submission = std::mem::take(&mut group.submission);
+        if self.commit_while_listening(submission, work).await {
             // Handed on before the acknowledgements, so that who hears of one finds the other done.
-            group.onward.into_iter().for_each(Planned::deliver);
+            group.onward.drain(..).for_each(Planned::deliver);
+            group.acks().for_each(Ack::committed);
+            return;
         }
-        self.settle(group.acks, committed);
+        self.site = None;
+        if self.leave_the_disk().await {
+            group
+                .talks
+                .into_iter()
+                .for_each(|talk| self.float_talk(talk));
+            let publishes = group.publishes.into_iter();
+            publishes.for_each(|publish| self.float(publish));
+        } else {
+            self.fail(group.acks());
+        }
     }
 
     /// Seals rows into the commit.
@@ -147,17 +189,15 @@ impl Intake {
         let Some(site) = self.site.as_mut() else {
             return Ok(());
         };
-        let signal = Signal {
-            topic: &publish.message.topic,
-            payload: &publish.message.payload,
-            retained: false,
-            username: &publish.username,
-        };
         let now = self.parts.clock.now();
-        let mut chance = Chance::new(&self.parts.entropy);
-        let decision = site.deliver(&signal, &now, &mut || chance.draw());
-        chance.check()?;
-        if let Some(account) = &decision.account {
+        let decision = decide(site, publish, &now, &self.parts.entropy)?;
+        self.note(publish, &decision, &now);
+        self.add(decision, &now, into)
+    }
+
+    /// For whoever reads the signal log.
+    pub(super) fn note(&self, publish: &Publish, decision: &Decision, now: &Now) {
+        if let (Some(account), Some(site)) = (&decision.account, &self.site) {
             let came = Came {
                 username: &publish.username,
                 topic: &publish.message.topic,
@@ -165,15 +205,22 @@ impl Intake {
                 qos: publish.message.qos as u8,
             };
             let signals = &self.parts.signals;
-            signals.note(came, account, &decision.events, site.book(), &now);
+            signals.note(came, account, &decision.events, site.book(), now);
         }
-        self.add(decision, &now, into)
     }
 
     /// Local acts come first: they do not wait for a disk.
-    fn add(&self, decision: Decision, now: &Now, into: &mut Submission) -> Result<(), Unusable> {
+    pub(super) fn add(
+        &self,
+        decision: Decision,
+        now: &Now,
+        into: &mut Submission,
+    ) -> Result<(), Unusable> {
         for action in &decision.actions {
             announce(action);
+        }
+        for tell in decision.tells {
+            self.say(tell, into)?;
         }
         for event in decision.events {
             if event.kind == Kind::IngestRejected {
@@ -185,6 +232,48 @@ impl Intake {
             into.entries.push(entry(event, now, false)?);
         }
         into.marks.extend(decision.marks);
+        Ok(())
+    }
+
+    /// Does what a named person asks. Should its fact not be committed nothing was answered, and whoever asked
+    /// asks again.
+    pub(super) async fn obey(&mut self, asked: &Asked) {
+        if self.diskless.is_some() {
+            self.float_command(asked);
+            return;
+        }
+        if !self.is_ready().await {
+            return;
+        }
+        let Some(site) = self.site.as_mut() else {
+            return;
+        };
+        let now = self.parts.clock.now();
+        let mut chance = Chance::new(&self.parts.entropy);
+        let decision = site.ask(asked, &now, &mut || chance.draw());
+        let mut submission = Submission::default();
+        let usable = chance
+            .check()
+            .and_then(|()| self.add(decision, &now, &mut submission));
+        self.commit_or_forget(usable.map(|()| submission)).await;
+    }
+
+    fn say(&self, tell: Tell, into: &mut Submission) -> Result<(), Unusable> {
+        tracing::info!(point = %tell.point, topic = tell.topic, "a device is told");
+        let message = Message {
+            topic: tell.topic.into(),
+            payload: tell.payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: Properties {
+                expiry: u32::try_from(tell.good_for.as_secs()).ok(),
+                ..Properties::default()
+            },
+        };
+        for change in self.parts.outlet.say(message) {
+            let row = memory::seal(change, &self.parts.box_key, &self.parts.entropy);
+            into.mqtt.push(row.map_err(|_| Unusable::Unsealable)?);
+        }
         Ok(())
     }
 
@@ -214,14 +303,15 @@ impl Intake {
         }
     }
 
-    fn settle(&mut self, acks: Vec<Ack>, committed: bool) {
-        if committed {
-            acks.into_iter().for_each(Ack::committed);
-            return;
+    /// The site may be ahead of the disk: it is read again.
+    fn fail(&mut self, acks: impl Iterator<Item = Ack>) {
+        let mut messages = 0;
+        for ack in acks {
+            messages += 1;
+            ack.failed();
         }
-        self.parts.gauges.publishes_failed.add(acks.len() as u64);
-        tracing::error!(messages = acks.len(), "not stored, so not acknowledged");
-        acks.into_iter().for_each(Ack::failed);
+        self.parts.gauges.publishes_failed.add(messages);
+        tracing::error!(messages, "not stored, so not acknowledged");
         self.site = None;
     }
 
@@ -230,11 +320,15 @@ impl Intake {
         let mut turn = Turn::new();
         let mut acks: Vec<_> = self.talks.drain(..).map(|talk| talk.ack).collect();
         acks.extend(std::iter::from_fn(|| self.queue.pop(&mut turn)).map(|publish| publish.ack));
-        self.settle(acks, false);
+        self.fail(acks.into_iter());
     }
 
     /// What time alone brings: silences, expiries.
     pub(super) async fn tick(&mut self) {
+        if self.diskless.is_some() {
+            self.float_tick();
+            return;
+        }
         if let Some(config) = self.unapplied.take() {
             self.configure(config).await;
         }
@@ -275,7 +369,7 @@ impl Intake {
     }
 }
 
-/// Local acts have no driver yet: they are shown in the log, by ids.
+/// What the centre hears and sees, by ids.
 fn announce(action: &Action) {
     match action {
         Action::Siren(ring) => {

@@ -2,10 +2,12 @@
 //!
 //! The one task that owns the site. One group is with the writer at a time, so what the site believes is at
 //! most one commit ahead of the disk; when that commit fails, the site is made anew from the store, and an
-//! uncommitted press is never taken for a repeat. Never decides what a message means.
+//! uncommitted press is never taken for a repeat. While the disk takes nothing, life safety goes up from memory
+//! ([`diskless`]). Never decides what a message means.
 
 mod begin;
 mod configure;
+mod diskless;
 mod group;
 mod memory;
 mod queue;
@@ -24,14 +26,15 @@ use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
-use crate::broker::{Access, Publish, Talk, Work};
+use crate::broker::{Access, Outlet, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
 use crate::signal_log::SignalLog;
-use crate::site::{Mark, Site, View};
+use crate::site::{Asked, Mark, Site, Unforwarded, View};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
+use diskless::Diskless;
 use queue::Queue;
 
 /// Pieces of work taken from the MQTT server at once.
@@ -58,6 +61,8 @@ pub struct Parts {
     pub config_signing: [u8; 32],
     /// The key that seals them.
     pub box_key: BoxKey,
+    /// The way to sirens, lamps and doors.
+    pub outlet: Outlet,
     /// Who may speak on the MQTT server.
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.
@@ -75,6 +80,10 @@ pub struct Ears {
     pub work: mpsc::Receiver<Work>,
     /// Configs from the cloud.
     pub configs: mpsc::Receiver<SignedConfig>,
+    /// Commands of named people.
+    pub commands: mpsc::Receiver<Asked>,
+    /// Alarms that wait for the cloud.
+    pub unforwarded: watch::Receiver<Unforwarded>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
     /// Questions for what the site knows, answered between two commits.
@@ -94,11 +103,15 @@ pub struct Intake {
     unstarted: Option<Option<Previous>>,
     /// A Config that could not be committed.
     unapplied: Option<SignedConfig>,
+    /// What sirens and lamps must say of it, in whatever site.
+    unforwarded: Unforwarded,
     /// What was recorded of the store's standing.
     told: Standing,
     queue: Queue<Box<Publish>>,
     /// Rows of the MQTT server's memory that wait for the next commit.
     talks: Vec<Talk>,
+    /// While the disk takes nothing.
+    diskless: Option<Diskless>,
 }
 
 impl Intake {
@@ -116,9 +129,11 @@ impl Intake {
             site: None,
             unstarted: Some(previous),
             unapplied: None,
+            unforwarded: Unforwarded::default(),
             told: Standing::default(),
             queue: Queue::default(),
             talks: Vec::new(),
+            diskless: None,
         };
         intake.restore(configs, marks);
         intake
@@ -128,6 +143,7 @@ impl Intake {
     pub async fn begin(&mut self) {
         if !self.is_ready().await && self.config.is_some() {
             tracing::error!("the store does not take the first records; the intake tries on");
+            self.leave_the_disk().await;
         }
     }
 
@@ -135,6 +151,7 @@ impl Intake {
     pub async fn run(mut self, mut ears: Ears) {
         let mut taken = Vec::with_capacity(TAKEN);
         let (mut configs_end, mut questions_end) = (false, false);
+        let mut afloat = self.parts.store.afloat().subscribe();
         let standing = *ears.standing.borrow_and_update();
         self.tell(standing).await;
         loop {
@@ -159,6 +176,14 @@ impl Intake {
                     Some(config) => self.configure(config).await,
                     None => configs_end = true,
                 },
+                Ok(()) = ears.unforwarded.changed() => {
+                    self.unforwarded = ears.unforwarded.borrow_and_update().clone();
+                    if let Some(site) = self.site.as_mut() {
+                        site.set_unforwarded(&self.unforwarded);
+                    }
+                }
+                Some(asked) = ears.commands.recv() => self.obey(&asked).await,
+                Ok(()) = afloat.changed() => self.settle_afloat(),
                 asked = ears.asked.recv(), if !questions_end => match asked {
                     Some(ask) => self.answer(ask),
                     None => questions_end = true,
@@ -186,6 +211,7 @@ impl Intake {
     fn patience(&self) -> Duration {
         let now = self.parts.clock.now().monotonic;
         let is_waiting = self.unapplied.is_some()
+            || self.diskless.is_some()
             || (self.config.is_some() && (self.site.is_none() || self.unstarted.is_some()));
         if is_waiting {
             return RETRY;

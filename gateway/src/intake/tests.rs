@@ -4,13 +4,18 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::broker::{self, Counters, Limits as BrokerLimits, Memory, Settings};
+use crate::broker::{self, Counters, Doors, Limits as BrokerLimits, Memory, Outlet, Settings};
+use crate::store::afloat::Afloat;
 use crate::store::outbox::Limits;
 use crate::store::row::Stream;
 use crate::testing::{
-    CHILD, GATEWAY, Running, SECRET, Scratch, Signer, box_clock, config, epoch, sql,
+    CHILD, GATEWAY, Running, SECRET, Scratch, Signer, box_clock, config, credential, enrolment,
+    epoch, sql,
 };
+use domain::command::{Act, Command};
+use domain::config::Role;
 use domain::event::{Detail, Event, State};
+use domain::id::{CommandId, PersonId, PointKey};
 use domain::kind::{Kind, Lane};
 use domain::time::Timestamp;
 use domain::wire::{Says, read_body};
@@ -23,6 +28,7 @@ struct Box_ {
     n: i64,
     signer: Signer,
     configs: mpsc::Sender<SignedConfig>,
+    commands: mpsc::Sender<Asked>,
     version: watch::Receiver<u64>,
     mqtt: SocketAddr,
     stop: watch::Sender<bool>,
@@ -39,7 +45,11 @@ impl Box_ {
         let entropy = Entropy::system();
         let (access, may_speak) = watch::channel(Arc::default());
         let (version_in, version) = watch::channel(0);
+        let box_key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
+        let hub = remembered(&running.opened.mqtt, &box_key, broker::KEPT);
+        let outlet = Outlet::new(hub, ambient::Clock::system());
         let parts = Parts {
+            outlet: outlet.clone(),
             store: running.opened.store.clone(),
             reader: running.opened.reader.another().await.unwrap(),
             clock: box_clock(),
@@ -47,7 +57,7 @@ impl Box_ {
             gauges: Arc::clone(&running.gauges),
             gateway: GATEWAY,
             config_signing: signer.public(),
-            box_key: BoxKey::read_or_make(scratch.path(), &entropy).unwrap(),
+            box_key,
             access,
             version: version_in,
             in_force: watch::Sender::new(None),
@@ -57,27 +67,32 @@ impl Box_ {
         let opened = &running.opened;
         let mut intake = Intake::new(parts, &opened.configs, marks, opened.previous);
         intake.begin().await;
-        let box_key = BoxKey::read_or_make(scratch.path(), &entropy).unwrap();
         let memory = Memory {
-            hub: remembered(&opened.mqtt, &box_key, broker::KEPT),
-            clock: ambient::Clock::system(),
+            outlet: outlet.clone(),
             run: "test".into(),
         };
         let (work_in, work) = mpsc::channel(64);
         let (configs, configs_out) = mpsc::channel(2);
+        let (commands, commands_out) = mpsc::channel(2);
         let ears = Ears {
             work,
             configs: configs_out,
+            commands: commands_out,
+            unforwarded: watch::channel(Unforwarded::default()).1,
             standing: opened.store.standing(),
             asked: mpsc::channel(1).1,
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            doors: Doors {
+                tcp: vec!["127.0.0.1:0".parse().unwrap()],
+                ..Doors::default()
+            },
+            tls: None,
             limits: BrokerLimits::default(),
         };
         let bound = broker::bind(settings).await.unwrap();
-        let mqtt = bound.addresses()[0];
+        let mqtt = bound.addresses().tcp[0];
         let (notices, _) = mpsc::channel(1);
         let counters = Arc::new(Counters::default());
         let serve = broker::serve(
@@ -89,6 +104,7 @@ impl Box_ {
             n,
             signer,
             configs,
+            commands,
             version,
             mqtt,
             stop,
@@ -206,19 +222,20 @@ async fn a_puback_means_that_the_press_is_on_disk() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat() {
+async fn a_door_that_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat() {
     let scratch = Scratch::new();
     let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
     box_.configure(1).await;
     let path = box_.running.opened.store.path().to_owned();
     sql(
         &path,
-        "create trigger refuse before insert on record when new.lane = 0 and new.seq = 2
+        "create trigger refuse before insert on record when new.lane = 2 and new.seq = 2
                 begin select raise(abort, 'no'); end",
     )
     .await;
-    let (client, mut events) = box_.client("btn");
-    publish(&client, BUTTON, press("b-1")).await;
+    let door = || r#"{"id":"d-1","kind":"door.opened","state":"raised"}"#.to_owned();
+    let (client, mut events) = box_.client("door");
+    publish(&client, DOOR, door()).await;
     let mut cuts = 0;
     while cuts == 0 {
         match events.poll().await {
@@ -228,15 +245,77 @@ async fn what_could_not_be_stored_is_not_acknowledged_and_not_taken_for_a_repeat
         }
     }
     assert_eq!(box_.running.gauges.publishes_failed.get(), 1);
+    assert_eq!(box_.kinds(Lane::Telemetry).await, [Kind::GatewayStarted]);
+    sql(&path, "drop trigger refuse").await;
+    // The client library forgets what was under way when the session is new; a device sends it again, until the
+    // disk is found to be back.
+    while box_.kinds(Lane::Telemetry).await.len() == 1 {
+        publish(&client, DOOR, door()).await;
+        while let Ok(said) = events.poll().await {
+            if matches!(said, Said::Incoming(Packet::PubAck(_))) {
+                break;
+            }
+        }
+    }
+    assert_eq!(
+        box_.kinds(Lane::Telemetry).await,
+        [Kind::GatewayStarted, Kind::DoorOpened]
+    );
+    box_.stop().await;
+}
+
+#[tokio::test]
+async fn a_press_the_disk_refuses_is_kept_in_memory_and_acknowledged_when_the_disk_has_it() {
+    let scratch = Scratch::new();
+    let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
+    box_.configure(1).await;
+    let path = box_.running.opened.store.path().to_owned();
+    sql(
+        &path,
+        "create trigger refuse before insert on record when new.lane = 0 and new.seq >= 2
+                begin select raise(abort, 'no'); end",
+    )
+    .await;
+    let (client, mut events) = box_.client("btn");
+    publish(&client, BUTTON, press("b-1")).await;
+    let mut afloat = box_.running.opened.store.afloat().subscribe();
+    let in_memory = async {
+        let with_press = |a: &Afloat| a.last(Lane::LifeSafety) == 2;
+        let held = afloat.wait_for(with_press).await.unwrap();
+        held.epoch().unwrap()
+    };
+    let early = acknowledged(&mut events, 1);
+    let floated = tokio::select! {
+        epoch = in_memory => epoch,
+        _ = early => panic!("acknowledged, yet nowhere durable"),
+    };
     assert_eq!(box_.kinds(Lane::LifeSafety).await, [Kind::GatewayStarted]);
     sql(&path, "drop trigger refuse").await;
-    // The client library forgets what was under way when the session is new; a device sends it again.
-    publish(&client, BUTTON, press("b-1")).await;
-    acknowledged(&mut events, 1).await;
     assert_eq!(
-        box_.kinds(Lane::LifeSafety).await,
-        [Kind::GatewayStarted, Kind::AlarmPressed]
+        acknowledged(&mut events, 1).await,
+        0,
+        "the line never closed"
     );
+    let stream = Stream {
+        lane: Lane::LifeSafety,
+        epoch: floated,
+    };
+    let reader = &mut box_.running.opened.reader;
+    let home = reader.page(stream, 0, 100, 100, usize::MAX).await.unwrap();
+    assert_eq!(home.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2]);
+    // Its resend is known, and the next press goes the usual way.
+    publish(&client, BUTTON, press("b-1")).await;
+    publish(&client, BUTTON, press("b-2")).await;
+    acknowledged(&mut events, 2).await;
+    let kinds = box_.kinds(Lane::LifeSafety).await;
+    assert_eq!(kinds, [Kind::GatewayStarted, Kind::AlarmPressed]);
+    let told = box_.wait_for(Lane::Supervisory, 3).await;
+    let disk: Vec<_> = told
+        .iter()
+        .filter(|e| e.kind == Kind::GatewayDisk)
+        .collect();
+    assert_eq!(disk.len(), 1);
+    assert_eq!(disk[0].state, State::Cleared);
     box_.stop().await;
 }
 
@@ -463,4 +542,68 @@ async fn until_packet(events: &mut EventLoop, wanted: impl Fn(&Packet) -> bool) 
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_fire_frees_the_lock_at_once_and_a_command_is_answered_by_its_fact() {
+    let scratch = Scratch::new();
+    let mut box_ = Box_::start(&scratch, 1, Signer::new()).await;
+    let mut with_lock = config(2);
+    let smoke = enrolment("smoke", "antuo/v1/smoke/x", Role::Smoke);
+    let lock = enrolment("lock", "antuo/v1/lock/x", Role::Lock);
+    with_lock.enrolments.extend([smoke, lock]);
+    let logins = ["smoke", "lock"].map(|user| credential(user, &format!("antuo/v1/{user}/#")));
+    with_lock.mqtt_credentials.extend(logins);
+    let signed = box_.signer.sign(&with_lock);
+    box_.configs.send(signed).await.unwrap();
+    box_.version.wait_for(|v| *v == 2).await.unwrap();
+    let (lock, mut lock_hears) = box_.client("lock");
+    lock.subscribe("antuo/v1/lock/x/set", QoS::AtLeastOnce)
+        .await
+        .unwrap();
+    while !matches!(
+        lock_hears.poll().await,
+        Ok(Said::Incoming(Packet::SubAck(_)))
+    ) {}
+    let (smoke, mut smoke_hears) = box_.client("smoke");
+    let fire = r#"{"id":"f-1","kind":"fire.smoke.alarm","state":"raised"}"#;
+    publish(&smoke, "antuo/v1/smoke/x", fire.to_owned()).await;
+    acknowledged(&mut smoke_hears, 1).await;
+    let order = loop {
+        if let Ok(Said::Incoming(Packet::Publish(order))) = lock_hears.poll().await {
+            break order;
+        }
+    };
+    let body: serde_json::Value = serde_json::from_slice(&order.payload).unwrap();
+    assert_eq!(
+        (body["do"].as_str(), order.retain),
+        (Some("release"), false)
+    );
+
+    let point: PointKey = serde_json::from_str(r#"{"device":"smoke","point":"x"}"#).unwrap();
+    let command = Command {
+        id: CommandId(uuid::Uuid::from_u128(1)),
+        by: PersonId(uuid::Uuid::from_u128(2)),
+        expires_at: Timestamp::from_micros(0),
+        act: Act::Acknowledge {
+            point,
+            activation: None,
+        },
+    };
+    let asked = Asked {
+        command,
+        good_until: Duration::MAX,
+    };
+    box_.commands.send(asked.clone()).await.unwrap();
+    box_.commands.send(asked).await.unwrap();
+    let told = box_.wait_for(Lane::LifeSafety, 4).await;
+    let kinds: Vec<Kind> = told.iter().map(|event| event.kind).collect();
+    let expected = [
+        Kind::GatewayStarted,
+        Kind::FireSmokeAlarm,
+        Kind::DoorReleased,
+        Kind::AlarmAcknowledged,
+    ];
+    assert_eq!(kinds, expected);
+    box_.stop().await;
 }

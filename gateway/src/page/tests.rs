@@ -138,6 +138,7 @@ impl Trial {
                 standing: watch::Sender::new(Standing::default()).subscribe(),
                 version: version.subscribe(),
                 waiting: waiting.subscribe(),
+                afloat: running.opened.store.afloat().subscribe(),
             },
             config: config.subscribe(),
             signals: signals.clone(),

@@ -112,7 +112,9 @@ fn body(message: &Message, signal: &Signal<'_>) -> Body {
         .iter()
         .filter_map(|reading| match &reading.says {
             Says::Unread { why, key } => Some((*why, key.is_none())),
-            Says::Level { .. } | Says::Moment { .. } | Says::Access { .. } => None,
+            Says::Level { .. } | Says::Moment { .. } | Says::Access { .. } | Says::Echo { .. } => {
+                None
+            }
         });
     let first = unread.next();
     let whole = first
@@ -124,7 +126,7 @@ fn body(message: &Message, signal: &Signal<'_>) -> Body {
     let last_level = signal.topic.rsplit('/').next().unwrap_or_default();
     let names_a_credential = message.readings.iter().any(|reading| match &reading.says {
         Says::Access { credential, .. } => credential.is_some(),
-        Says::Level { .. } | Says::Moment { .. } | Says::Unread { .. } => false,
+        Says::Level { .. } | Says::Moment { .. } | Says::Echo { .. } | Says::Unread { .. } => false,
     });
     let shown = message.redacted.as_deref().unwrap_or(signal.payload);
     let is_secret = is_secret(last_level)

@@ -72,7 +72,7 @@ impl Burst {
 }
 
 /// The rhythm of one condition at one point.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Pace {
     recent: VecDeque<Duration>,
 }
@@ -106,6 +106,7 @@ pub enum Speaker {
 }
 
 /// How much of a speaker's unreadable input was told in this second.
+#[derive(Clone)]
 pub struct Quota {
     since: Duration,
     told: u32,

@@ -3,12 +3,12 @@
 //! Owns the acts and the table from an alarm to them. There is no act that locks anything: in fire a
 //! door can only be released, because nothing else can be said.
 
-use domain::config::Role;
+use domain::config::Enrolment;
 use domain::id::{EventId, PointKey, ZoneId};
 use domain::kind::{Hazard, Kind, Severity};
 
-use super::view::is_silent;
-use crate::adapter::Book;
+use super::view;
+use crate::adapter::{Book, Wish, can_be_told};
 
 /// One act at the centre.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,8 +53,7 @@ pub fn on_ring(
         return Vec::new();
     };
     let enrolment = book.enrolment(point);
-    let silent = enrolment.is_some_and(is_silent);
-    if severity == Severity::Test || (silent && hazard == Hazard::Panic) {
+    if severity == Severity::Test || is_silent(enrolment, hazard) {
         return Vec::new();
     }
     let ring = Ring {
@@ -73,11 +72,17 @@ pub fn on_ring(
     actions
 }
 
+/// Whether the installer wants no noise of this: a call for help that the intruder must not hear.
+#[must_use]
+pub fn is_silent(enrolment: Option<&Enrolment>, hazard: Hazard) -> bool {
+    enrolment.is_some_and(view::is_silent) && hazard == Hazard::Panic
+}
+
 fn releases(book: &Book, because: EventId) -> impl Iterator<Item = Action> {
     book.config()
         .enrolments
         .iter()
-        .filter(|e| matches!(e.role, Role::Door | Role::Lock))
+        .filter(|e| can_be_told(e, Wish::Release))
         .map(move |e| Action::Release {
             door: e.key(),
             because,

@@ -5,12 +5,16 @@
 //! The rules R1 to R12 are mechanisms here, so that no adapter has to know them.
 
 mod account;
+mod asked;
 mod burst;
+mod effect;
 mod level;
 mod local;
 mod point;
+mod ring;
 mod roll;
 mod seen;
+mod service;
 mod state;
 mod step;
 #[cfg(test)]
@@ -36,8 +40,11 @@ use crate::adapter::{
     self, BadCredentialKey, Book, Heard, Message, Reading, Says, Signal, VendorId, ingest_kind,
 };
 pub use account::{Account, Became, Body, Hidden};
+pub use asked::Asked;
 use burst::{Burst, Pace, Quota, Speaker};
 pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
+use effect::Effects;
+pub use effect::{CONFIRM_WITHIN, Tell, Unforwarded};
 pub use level::KEYS_MAX;
 pub use local::{Action, Ring};
 pub use point::{REPLAY_FOR, TEST_FOR};
@@ -45,6 +52,7 @@ pub use roll::{DROP_OFF, ONE_TAP};
 use roll::{Finding, Roll, Tap};
 use seen::Seen;
 pub use seen::{SEEN_MAX, UNIQUE_FOR, WEAK_FOR};
+use service::Service;
 pub use state::Mark;
 use state::Point;
 use step::{Draft, Step};
@@ -73,13 +81,16 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// To be stored in the same transaction; of two with one key the later counts.
     pub marks: Vec<Mark>,
-    /// To be done at the centre.
+    /// What the centre hears and sees, for the log.
     pub actions: Vec<Action>,
+    /// To be said to sirens, lamps and doors, at once: it does not wait for a disk.
+    pub tells: Vec<Tell>,
     /// What became of the message; none when time alone moved.
     pub account: Option<Account>,
 }
 
 /// A centre as its box knows it.
+#[derive(Clone)]
 pub struct Site {
     book: Arc<Book>,
     node: String,
@@ -98,6 +109,10 @@ pub struct Site {
     /// When points were last heard in this run.
     heard_at: BTreeMap<PointKey, Timestamp>,
     timers: BTreeMap<Timer, Duration>,
+    service: Service,
+    effects: Effects,
+    /// An alarm that may be heard waits for the cloud (G7).
+    not_forwarded: bool,
 }
 
 impl Site {
@@ -127,6 +142,9 @@ impl Site {
             said_since: BTreeSet::new(),
             heard_at: BTreeMap::new(),
             timers: BTreeMap::new(),
+            service: restored.service,
+            effects: Effects::new(),
+            not_forwarded: false,
         };
         site.supervise(monotonic);
         site.resume_timers(monotonic);
@@ -141,6 +159,7 @@ impl Site {
         let node = config.gateway.to_string();
         self.book = Arc::new(Book::new(config)?);
         self.node = node;
+        self.effects.begin_anew();
         self.supervise(now.monotonic);
         Ok(())
     }
@@ -244,7 +263,11 @@ impl Site {
     fn read(&mut self, step: &mut Step<'_>, reading: Reading) {
         let Reading { point, says } = reading;
         match says {
-            Says::Level { kind, key, active } => self.level(step, &point, kind, &key, active),
+            Says::Level { kind, key, active } => {
+                self.echo(step, &point, kind, active.is_some());
+                self.level(step, &point, kind, &key, active);
+            }
+            Says::Echo { kind, on } => self.echo(step, &point, kind, on),
             // A moment in a retained copy is past (R3).
             Says::Moment { .. } | Says::Access { .. } if step.is_retained() => {}
             Says::Moment { kind, state } => self.moment(step, &point, kind, state),
@@ -371,8 +394,12 @@ impl Site {
         }
     }
 
-    fn finish(&mut self, step: Step<'_>) -> Decision {
+    fn finish(&mut self, mut step: Step<'_>) -> Decision {
+        self.show(&mut step);
         let mut marks = Vec::new();
+        for (id, absence) in self.service.take_touched() {
+            marks.push(state::of_absence(id, absence));
+        }
         if !step.events.is_empty() {
             marks.push(state::of_order(self.order));
         }
@@ -393,6 +420,7 @@ impl Site {
             events: step.events,
             marks,
             actions: step.actions,
+            tells: step.tells,
             account: None,
         }
     }
@@ -410,7 +438,7 @@ fn turn(says: &Says) -> u8 {
             active: Some(_), ..
         } => 1,
         Says::Level { active: None, .. } => 2,
-        Says::Moment { .. } | Says::Access { .. } | Says::Unread { .. } => 1,
+        Says::Moment { .. } | Says::Access { .. } | Says::Echo { .. } | Says::Unread { .. } => 1,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::alarm::{self, Input, Nature, Outcome};
+use domain::alarm::{self, Condition, Input, Nature};
+use domain::command::Stamp;
 use domain::event::{Detail, SAME_PRESS, State, Unread};
 use domain::id::{EventId, PointKey};
 use domain::kind::{Hazard, Kind, Severity};
@@ -12,7 +13,7 @@ use super::level::{Edge, Level, Said};
 use super::state::Press;
 use super::step::{Draft, Step};
 use super::timed::Timer;
-use super::{CHATTER_WITHIN, INFO, Site, local};
+use super::{CHATTER_WITHIN, INFO, Site};
 use crate::adapter::{AVAILABILITY, PAIRS};
 
 /// How long a device's own test excuses its alarm. What is still there then is told as real, so a
@@ -114,12 +115,44 @@ impl Site {
         severity: Severity,
         detail: Detail,
     ) {
+        let stamp = self.stamp(step, point, kind, severity);
+        self.raise(step, point, kind, severity, detail, stamp);
+    }
+
+    /// What holds an activation back from agencies, if anything does.
+    fn stamp(
+        &mut self,
+        step: &Step<'_>,
+        point: &PointKey,
+        kind: Kind,
+        severity: Severity,
+    ) -> Option<Stamp> {
+        let counts = severity != Severity::Test && kind.hazard().is_some_and(is_peoples);
+        let role = step.book.enrolment(point).filter(|_| counts)?.role;
+        let stamp = self.service.stamp(point, role, kind)?;
+        if let Stamp::Test(id) = stamp {
+            self.await_mark(step, id, point, kind);
+        }
+        Some(stamp)
+    }
+
+    /// The same, held back or not.
+    pub(super) fn raise(
+        &mut self,
+        step: &mut Step<'_>,
+        point: &PointKey,
+        kind: Kind,
+        severity: Severity,
+        detail: Detail,
+        stamp: Option<Stamp>,
+    ) {
         if kind == Kind::AlarmTest && !self.is_excusing(point) {
             let until = step.now.monotonic + TEST_FOR;
             self.timers.insert(Timer::Test(point.clone()), until);
         }
         let draft = Draft {
             severity,
+            stamp,
             ..Draft::raised(kind).with(detail)
         };
         let event = self.emit(step, point, kind, draft);
@@ -133,6 +166,7 @@ impl Site {
 
     /// A condition ended.
     fn cleared(&mut self, step: &mut Step<'_>, point: &PointKey, kind: Kind) {
+        self.service.let_go(point, kind);
         let pair = PAIRS.iter().find(|(raising, _)| *raising == kind);
         let draft = Draft {
             severity: INFO,
@@ -164,6 +198,11 @@ impl Site {
             let (condition, _) =
                 alarm::step(known.condition, nature, Input::Restoral, step.now.wall);
             known.condition = condition;
+            if condition == Condition::Normal {
+                known.rang = None;
+                self.effects.changed();
+            }
+            self.service.over(point);
             step.points.insert(point.clone());
         }
     }
@@ -178,6 +217,11 @@ impl Site {
     ) {
         let is_activation = state == State::Raised && kind.hazard().is_some_and(is_peoples);
         let same_as = self.same_press(step, point, kind).filter(|_| is_activation);
+        let stamp = if is_activation && same_as.is_none() {
+            self.stamp(step, point, kind, kind.severity())
+        } else {
+            None
+        };
         let draft = Draft {
             state,
             severity: match state {
@@ -185,6 +229,7 @@ impl Site {
                 State::Cleared => INFO,
             },
             same_as,
+            stamp,
             ..Draft::raised(kind)
         };
         let severity = draft.severity;
@@ -193,6 +238,9 @@ impl Site {
             return;
         }
         self.ring(step, point, kind, severity, event, true);
+        // A press is over as soon as it is there.
+        self.service.let_go(point, kind);
+        self.service.over(point);
         if let Some(event) = event {
             let known = self.points.entry(point.clone()).or_default();
             known.press = Some(Press {
@@ -218,29 +266,6 @@ impl Site {
             .monotonic
             .is_none_or(|then| now.monotonic.saturating_sub(then) < SAME_PRESS);
         (by_wall && by_monotonic).then_some(press.event)
-    }
-
-    /// Moves the point's alarm and demands what a ring demands. Each edge and each press is a fact
-    /// of its own, so each rings.
-    fn ring(
-        &mut self,
-        step: &mut Step<'_>,
-        point: &PointKey,
-        kind: Kind,
-        severity: Severity,
-        event: Option<EventId>,
-        is_moment: bool,
-    ) {
-        let known = self.points.entry(point.clone()).or_default();
-        let nature = nature(step, point, is_moment);
-        let input = Input::Raise { more_severe: true };
-        let (condition, outcome) = alarm::step(known.condition, nature, input, step.now.wall);
-        known.condition = condition;
-        step.points.insert(point.clone());
-        if let (Outcome::Rings, Some(event)) = (outcome, event) {
-            let actions = local::on_ring(step.book, point, kind, severity, event);
-            step.actions.extend(actions);
-        }
     }
 
     /// Records an event about a point, or counts it when the point chatters. `pace` is the raising
@@ -400,7 +425,7 @@ fn sleeps(step: &Step<'_>, point: &PointKey) -> bool {
 }
 
 /// Whether a hazard is one of people's lives, with an alarm of its own at the point.
-const fn is_peoples(hazard: Hazard) -> bool {
+pub(super) const fn is_peoples(hazard: Hazard) -> bool {
     match hazard {
         Hazard::Panic | Hazard::Fire | Hazard::Intrusion | Hazard::MissingChild => true,
         Hazard::Technical => false,
@@ -408,7 +433,7 @@ const fn is_peoples(hazard: Hazard) -> bool {
 }
 
 /// A press has no condition, whatever the enrolment says of the point's levels.
-fn nature(step: &Step<'_>, point: &PointKey, is_moment: bool) -> Nature {
+pub(super) fn nature(step: &Step<'_>, point: &PointKey, is_moment: bool) -> Nature {
     let enrolled = step.book.enrolment(point).map(Nature::of);
     let nature = enrolled.unwrap_or(Nature {
         momentary: is_moment,

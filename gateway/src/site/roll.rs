@@ -39,7 +39,7 @@ pub enum Finding {
 }
 
 /// The roll of children at this box.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Roll {
     children: BTreeMap<ChildId, Presence>,
     /// Adults whose tap left a choice to a carer, and until when (monotonic) another tap of theirs

@@ -23,7 +23,7 @@ pub const SEEN_MAX: usize = 65_536;
 pub type Name = [u8; 16];
 
 /// The ids taken.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     at: HashMap<Name, Timestamp>,
     order: VecDeque<(Name, Timestamp)>,
@@ -68,6 +68,12 @@ impl Seen {
         self.at
             .get(name)
             .is_some_and(|at| now.since(*at) < lifetime(id))
+    }
+
+    /// Whether something of this name was ever taken and is not forgotten.
+    #[must_use]
+    pub fn has(&self, name: &Name) -> bool {
+        self.at.contains_key(name)
     }
 
     /// Remembers a message.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::alarm::Condition;
-use domain::id::{ChildId, EventId, PointKey};
-use domain::kind::Kind;
+use domain::id::{ChildId, CommandId, EventId, PointKey};
+use domain::kind::{Hazard, Kind};
 use domain::presence::Presence;
 use domain::time::{Order, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use super::burst::Burst;
 use super::level::Level;
 use super::roll::Roll;
 use super::seen::{Name, Seen};
+use super::service::{Absence, Service};
 
 /// Durable state that must be committed with the events, or not at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +54,22 @@ pub struct Point {
     /// What waits to be told in a counted row.
     #[serde(default)]
     pub bursts: BTreeMap<Kind, Burst>,
+    /// What it last rang for, until it is normal again.
+    #[serde(default)]
+    pub rang: Option<Rang>,
+}
+
+/// Why a point rings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rang {
+    /// The newest activation.
+    pub event: EventId,
+    /// What threatens.
+    pub hazard: Hazard,
+    /// Sounders are wanted: it rang aloud, and nobody has looked yet.
+    pub sounds: bool,
+    /// Lamps are wanted.
+    pub lights: bool,
 }
 
 /// A press that later ones within [`domain::event::SAME_PRESS`] belong to.
@@ -78,6 +95,8 @@ pub struct Restored {
     pub roll: Roll,
     /// Vendor ids.
     pub seen: Seen,
+    /// Test sessions and bypasses.
+    pub service: Service,
     /// The last hybrid time used.
     pub order: Order,
     /// Marks that could not be read.
@@ -120,6 +139,8 @@ impl Restored {
                 point: point.parse().ok()?,
             };
             self.points.insert(key, serde_json::from_str(body).ok()?);
+        } else if key.starts_with("service/") {
+            self.service.restore(serde_json::from_str(body).ok()?);
         } else {
             let child: ChildId = key.strip_prefix("child/")?.parse().ok()?;
             self.roll.restore(child, serde_json::from_str(body).ok()?);
@@ -138,6 +159,16 @@ pub fn of_point(key: &PointKey, point: &Point) -> Mark {
 #[must_use]
 pub fn of_child(child: ChildId, presence: &Presence) -> Mark {
     state(format!("child/{child}"), presence)
+}
+
+/// The mark of a test session or bypass; none deletes it.
+#[must_use]
+pub fn of_absence(id: CommandId, absence: Option<&Absence>) -> Mark {
+    let key = format!("service/{id}");
+    match absence {
+        Some(absence) => state(key, absence),
+        None => Mark::State { key, body: None },
+    }
 }
 
 /// The mark of the hybrid clock.

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use domain::command::Stamp;
 use domain::digest::Sha256;
 use domain::event::{Detail, Event, Origin, State};
 use domain::id::{ChildId, EventId, PointKey};
 use domain::kind::{Kind, Severity};
 use domain::time::{Order, Timestamp};
 
+use super::effect::Tell;
 use super::local::Action;
 use super::seen::Name;
 use super::{Chance, Now};
@@ -23,6 +25,7 @@ pub(super) struct Draft {
     pub severity: Severity,
     pub detail: Detail,
     pub same_as: Option<EventId>,
+    pub stamp: Option<Stamp>,
 }
 
 impl Draft {
@@ -34,6 +37,7 @@ impl Draft {
             severity: kind.severity(),
             detail: Detail::None,
             same_as: None,
+            stamp: None,
         }
     }
 
@@ -51,6 +55,7 @@ pub(super) struct Step<'a> {
     pub from: Option<From>,
     pub events: Vec<Event>,
     pub actions: Vec<Action>,
+    pub tells: Vec<Tell>,
     pub points: BTreeSet<PointKey>,
     pub children: BTreeSet<ChildId>,
     pub seen: Option<(Name, Timestamp)>,
@@ -74,10 +79,16 @@ impl<'a> Step<'a> {
             from: None,
             events: Vec::new(),
             actions: Vec::new(),
+            tells: Vec::new(),
             points: BTreeSet::new(),
             children: BTreeSet::new(),
             seen: None,
         }
+    }
+
+    /// A fresh id for something that is told to a device.
+    pub fn name(&mut self) -> String {
+        EventId::at(self.now.wall, (self.chance)()).to_string()
     }
 
     /// Whether the message is a broker's retained copy.
@@ -110,6 +121,7 @@ impl<'a> Step<'a> {
             },
             vendor_id: from.and_then(|from| from.vendor_id.clone()),
             same_as: draft.same_as,
+            stamp: draft.stamp,
             config_version: config.version,
             signal: from.and_then(|from| from.signal),
             detail: draft.detail,

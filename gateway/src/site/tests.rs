@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod alarms;
+mod asked;
 mod movements;
 mod properties;
 mod silence;
@@ -9,7 +10,7 @@ mod silence;
 use std::collections::BTreeMap;
 
 use domain::config::{Enrolment, MqttCredential, Role};
-use domain::id::GatewayId;
+use domain::id::{EventId, GatewayId};
 
 use super::*;
 use crate::adapter::antuo;
@@ -22,6 +23,7 @@ pub struct Rig {
     pub site: Site,
     pub now: Now,
     pub actions: Vec<Action>,
+    pub tells: Vec<Tell>,
     store: BTreeMap<String, String>,
     seen: Vec<Mark>,
     draws: u64,
@@ -61,6 +63,7 @@ impl Rig {
                 clock_trust: ClockTrust::Synced { err_ms: 5 },
             },
             actions: Vec::new(),
+            tells: Vec::new(),
             store: BTreeMap::new(),
             seen: Vec::new(),
             draws: 0,
@@ -70,7 +73,11 @@ impl Rig {
     fn keep(&mut self, decision: Decision) -> Vec<Event> {
         for mark in decision.marks {
             match mark {
-                Mark::State { key, body } => self.store.insert(key, body.unwrap()),
+                Mark::State {
+                    key,
+                    body: Some(body),
+                } => self.store.insert(key, body),
+                Mark::State { key, body: None } => self.store.remove(&key),
                 Mark::Seen { .. } => {
                     self.seen.push(mark);
                     None
@@ -78,6 +85,7 @@ impl Rig {
             };
         }
         self.actions = decision.actions;
+        self.tells = decision.tells;
         decision.events
     }
 

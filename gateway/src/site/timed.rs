@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::command::Ended;
 use domain::event::Detail;
-use domain::id::PointKey;
+use domain::id::{CommandId, PointKey};
 use domain::kind::Kind;
 use domain::supervision::Change;
 
@@ -28,15 +29,22 @@ pub(super) enum Timer {
     Test(PointKey),
     /// A counted row of unreadable input.
     Quota(Speaker),
+    /// The end of a test session or bypass.
+    Absence(CommandId),
+    /// The end of the wait for a drill leader's mark.
+    Mark(CommandId, PointKey, Kind),
+    /// The end of the wait for a device to say that it did as told.
+    Effect(PointKey),
 }
 
 impl Site {
     /// When [`Self::tick`] next has something to do, if nothing is delivered before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let damage = (self.damaged > 0).then_some(Duration::ZERO);
+        let at_once = self.damaged > 0 || self.service.has_unjudged() || self.effects.is_due();
+        let at_once = at_once.then_some(Duration::ZERO);
         let timers = self.timers.values().min().copied();
-        [damage, timers, self.watch.next()]
+        [at_once, timers, self.watch.next()]
             .into_iter()
             .flatten()
             .min()
@@ -47,6 +55,7 @@ impl Site {
         let book = Arc::clone(&self.book);
         let mut step = Step::new(&book, now, chance);
         self.tell_damage(&mut step);
+        self.judge_absences(&mut step);
         for change in self.watch.poll(now.monotonic) {
             match change {
                 Change::Silent(point, interval) => self.silent(&mut step, &point, interval),
@@ -66,6 +75,15 @@ impl Site {
                 Timer::Quiet(point, kind) => self.quiet(&mut step, &point, kind),
                 Timer::Test(point) => self.end_test(&mut step, &point),
                 Timer::Quota(speaker) => self.flush_quota(&mut step, &speaker),
+                Timer::Absence(id) => self.end_absence(&mut step, id, Ended::Expired, None),
+                Timer::Mark(id, point, kind) => {
+                    let stamped = self.service.get(id).is_some();
+                    self.service.let_go(&point, kind);
+                    if stamped {
+                        self.tell_anew(&mut step, &point, kind);
+                    }
+                }
+                Timer::Effect(point) => self.no_effect(&mut step, &point),
             }
         }
         self.replays.retain(|_, until| *until > now.monotonic);

@@ -3,6 +3,7 @@
 //! SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. One task writes
 //! ([`Writer`]); readers have connections of their own. Every opening begins a new epoch (D4).
 
+pub mod afloat;
 mod inspect;
 pub mod outbox;
 mod reader;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Received;
 use crate::gauges::Gauges;
 use crate::site::Mark;
+use afloat::Afloat;
 use outbox::{Limits, Outbox};
 use row::{SealedConfig, Stream, Submission};
 use writer::Job;
@@ -171,6 +173,7 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     heads: watch::Receiver<Heads>,
     standing: Arc<watch::Sender<Standing>>,
+    afloat: Arc<watch::Sender<Afloat>>,
     sentry: Sentry,
     path: PathBuf,
     epoch: EpochId,
@@ -222,6 +225,7 @@ impl Store {
             jobs,
             heads,
             standing,
+            afloat: Arc::default(),
             sentry: sentry.clone(),
             path: path.clone(),
             epoch: place.epoch,
@@ -263,6 +267,18 @@ impl Store {
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// What memory alone holds while the disk takes nothing.
+    #[must_use]
+    pub const fn afloat(&self) -> &Arc<watch::Sender<Afloat>> {
+        &self.afloat
+    }
+
+    /// The epoch of this opening.
+    #[must_use]
+    pub const fn epoch(&self) -> EpochId {
+        self.epoch
     }
 
     /// Why the file is held to be damaged; none while it is not. From then on nothing is committed, and the

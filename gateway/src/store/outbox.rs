@@ -3,9 +3,11 @@
 //! A pure machine. The writer carries its effects out in one transaction and reports how it ended. Owns the
 //! counters of every stream; holds no row, so its size does not depend on the queue's.
 
+mod old;
 mod shed;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::EpochId;
@@ -13,7 +15,6 @@ use domain::kind::Lane;
 use domain::wire::{Receipt, Tombstone};
 
 pub use shed::Limits;
-use shed::damaged;
 
 use super::row::{Body, Entry, Ledger, Row, SealedConfig, SealedRow, Stream, Submission};
 use crate::clock::Received;
@@ -61,6 +62,8 @@ pub enum Input {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub enum Effect {
+    /// Note this epoch, which ran in memory before the present one's end, with its boot.
+    Epoch(EpochId, Arc<str>),
     /// Insert these rows.
     Append(Vec<Row>),
     /// Write this row in the place of the one with its number.
@@ -224,6 +227,14 @@ impl Outbox {
         touched.filter_map(|stream| self.ledgers.get(stream).map(|ledger| (*stream, ledger)))
     }
 
+    /// The counters of this epoch.
+    pub fn present(&self) -> impl Iterator<Item = (Stream, &Ledger)> {
+        let own = |stream: &Stream| stream.epoch == self.epoch;
+        let all = self.ledgers.iter();
+        all.filter(move |(stream, _)| own(stream))
+            .map(|(stream, ledger)| (*stream, ledger))
+    }
+
     /// The last number of a lane of this epoch that may be sent: a tombstone that still counts may not.
     #[must_use]
     pub fn sendable(&self, lane: Lane) -> u64 {
@@ -320,6 +331,9 @@ impl Outbox {
         self.waiting.push(ticket);
         let mut rows = Vec::with_capacity(submission.entries.len());
         let mut effects = Vec::new();
+        if let Some(adopted) = submission.adopted {
+            self.adopt(*adopted, &mut effects);
+        }
         for entry in submission.entries {
             let lane = entry.lane;
             if entry.of_the_box || self.has_room(lane, &entry) {
@@ -363,25 +377,6 @@ impl Outbox {
             received: entry.received,
             body,
         }
-    }
-
-    fn fill(
-        &mut self,
-        ticket: Ticket,
-        stream: Stream,
-        holes: &[(u64, u64)],
-        at: Received,
-    ) -> Vec<Effect> {
-        self.before();
-        self.waiting.push(ticket);
-        let rows: Vec<Row> = holes
-            .iter()
-            .map(|(from, to)| damaged(stream, *from, *to, at))
-            .collect();
-        let cost = rows.iter().map(|row| row.body.cost()).sum();
-        self.add(stream, rows.len() as u64, cost);
-        self.filled += 1;
-        vec![Effect::Append(rows)]
     }
 
     fn receipt(&mut self, receipt: &Receipt) {

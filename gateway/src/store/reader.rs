@@ -149,6 +149,18 @@ impl Reader {
         self.sentry.heed_read(found)
     }
 
+    /// The oldest life-safety rows, up to `limit`, with the boot each counts from.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn waiting_life_safety(
+        &mut self,
+        limit: usize,
+    ) -> Result<Vec<(Received, String, Box<RawValue>)>, ReadError> {
+        let found = waiting::life_safety(&mut self.connection, limit).await;
+        self.sentry.heed_read(found)
+    }
+
     /// The durable state of the site, with the vendor ids seen since `since`.
     ///
     /// # Errors
@@ -288,8 +300,8 @@ pub(super) async fn all_marks(
         .fetch_all(&mut *connection)
         .await?;
     let seen = sqlx::query(
-        "select vendor, at from (select vendor, at from seen where at >= ? order by at desc limit ?)
-         order by at",
+        "select vendor, at from (select n, vendor, at from seen where at >= ? order by n desc limit ?)
+         order by n",
     )
     .bind(since.micros())
     .bind(to_sql(SEEN_MAX as u64))

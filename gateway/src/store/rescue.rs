@@ -208,8 +208,8 @@ async fn copy(into: &mut SqliteConnection, clock: &Clock) -> Result<usize, sqlx:
          select version, sealed from damaged.config not indexed",
         "insert or ignore into main.mark (key, body)
          select key, body from damaged.mark not indexed",
-        "insert or ignore into main.seen (vendor, at)
-         select vendor, at from damaged.seen not indexed",
+        "insert into main.seen (at, vendor)
+         select at, vendor from damaged.seen not indexed order by at",
         "insert or ignore into main.mqtt (key, sealed)
          select key, sealed from damaged.mqtt not indexed",
     ] {

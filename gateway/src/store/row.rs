@@ -2,6 +2,8 @@
 //!
 //! Never touches a disk.
 
+use std::sync::Arc;
+
 use domain::id::EpochId;
 use domain::kind::Lane;
 use domain::wire::{Receipt, Tombstone};
@@ -152,9 +154,24 @@ pub struct SealedRow {
     pub sealed: Option<Vec<u8>>,
 }
 
+/// An epoch that ran in memory while the disk took nothing, and comes home with what the cloud has not got.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// Its id.
+    pub epoch: EpochId,
+    /// The boot its rows were received in.
+    pub boot: Arc<str>,
+    /// Its counters, in the order of [`Lane::ALL`]; they count the rows.
+    pub ledgers: [Ledger; 3],
+    /// The rows, under the numbers they have.
+    pub rows: Vec<Row>,
+}
+
 /// What must be committed together, or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Submission {
+    /// An epoch of the time without a disk.
+    pub adopted: Option<Box<Adopted>>,
     /// Events, in the order they were decided.
     pub entries: Vec<Entry>,
     /// Durable state of the site that follows from them.
@@ -169,7 +186,8 @@ impl Submission {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.adopted.is_none()
+            && self.entries.is_empty()
             && self.marks.is_empty()
             && self.config.is_none()
             && self.mqtt.is_empty()

@@ -54,6 +54,15 @@ const STEPS: &[&str] = &[
         key text primary key,
         sealed blob not null
     ) strict, without rowid;",
+    // Vendor ids in the order they were taken: keyed by themselves, each touched a page of its own.
+    "create table taken (
+        n integer primary key,
+        at integer not null,
+        vendor blob not null
+    ) strict;
+    insert into taken (at, vendor) select at, vendor from seen order by at;
+    drop table seen;
+    alter table taken rename to seen;",
 ];
 
 /// Why the tables cannot be used.

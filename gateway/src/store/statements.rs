@@ -14,17 +14,21 @@ use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use super::WriteError;
 use super::row::{Body, Ledger, ROW_OVERHEAD, Row, SealedConfig, SealedRow, Stream};
 use super::schema::{lane_number, to_sql};
-use crate::site::{Mark, UNIQUE_FOR};
+use crate::site::{Mark, SEEN_MAX, UNIQUE_FOR};
 
 /// Configs kept: the one in force and the one before (D2).
 const CONFIGS_KEPT: u64 = 2;
 /// Rows of one statement; SQLite takes 32,766 values in one (sqlite.org/limits.html).
 const ROWS_AT_ONCE: usize = 1_000;
+/// Rows up to which a statement is kept prepared: most commits are that small and much alike. A longer one is
+/// prepared anew, for a kept one costs memory by its length.
+const PREPARED_ROWS: usize = 32;
 /// Expired vendor ids removed for each new one: more than one, so that the table shrinks.
 const EXPIRED_PER_NEW: usize = 2;
 
 /// Inserts rows. Their epochs must be in the table of epochs.
 pub async fn append(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<(), WriteError> {
+    let prepared = rows.len() <= PREPARED_ROWS;
     let mut tuples = Vec::with_capacity(rows.len());
     for row in rows {
         let body = bytes_of(&row.body)?;
@@ -43,7 +47,8 @@ pub async fn append(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result
             .push_bind(i64::from(row.received.trusted))
             .push_bind(body);
     });
-    query.build().persistent(false).execute(connection).await?;
+    let query = query.build().persistent(prepared);
+    query.execute(connection).await?;
     Ok(())
 }
 
@@ -100,12 +105,14 @@ async fn keep_states(
     if states.is_empty() {
         return Ok(());
     }
+    let prepared = states.len() <= PREPARED_ROWS;
     let mut query = QueryBuilder::<Sqlite>::new("insert into mark (key, body) ");
     query.push_values(states, |mut tuple, (key, body)| {
         tuple.push_bind(key).push_bind(body);
     });
     query.push(" on conflict (key) do update set body = excluded.body");
-    query.build().persistent(false).execute(connection).await?;
+    let query = query.build().persistent(prepared);
+    query.execute(connection).await?;
     Ok(())
 }
 
@@ -134,21 +141,20 @@ async fn remember(
         return Ok(());
     };
     let expired = to_sql((seen.len() * EXPIRED_PER_NEW) as u64);
-    let mut query = QueryBuilder::<Sqlite>::new("insert into seen (vendor, at) ");
+    let prepared = seen.len() <= PREPARED_ROWS;
+    let mut query = QueryBuilder::<Sqlite>::new("insert into seen (at, vendor) ");
     query.push_values(seen, |mut tuple, (vendor, at)| {
-        tuple.push_bind(vendor.to_vec()).push_bind(at.micros());
+        tuple.push_bind(at.micros()).push_bind(vendor.to_vec());
     });
-    query.push(" on conflict (vendor) do update set at = excluded.at");
-    query
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+    let query = query.build().persistent(prepared);
+    query.execute(&mut *connection).await?;
     sqlx::query(
-        "delete from seen where vendor in (select vendor from seen where at < ? order by at limit ?)",
+        "delete from seen where n in (select n from seen order by n limit ?)
+         and (at < ? or n <= (select max(n) from seen) - ?)",
     )
-    .bind(latest.before(UNIQUE_FOR).micros())
     .bind(expired)
+    .bind(latest.before(UNIQUE_FOR).micros())
+    .bind(to_sql(SEEN_MAX as u64))
     .execute(connection)
     .await?;
     Ok(())
@@ -264,7 +270,7 @@ pub async fn save(
            through_seq = excluded.through_seq, ranges = excluded.ranges,
            rows = excluded.rows, bytes = excluded.bytes",
     );
-    query.build().persistent(false).execute(connection).await?;
+    query.build().execute(connection).await?;
     Ok(())
 }
 
@@ -278,6 +284,24 @@ pub async fn begin_epoch(
     let mut tx = connection.begin_with("begin immediate").await?;
     write_epoch(&mut tx, epoch, boot).await?;
     Ok(tx.commit().await?)
+}
+
+/// Notes an epoch that ran in memory. It stands before every other: the next start names the newest epoch of the
+/// file as the one before it, and that is the present one.
+pub async fn adopt_epoch(
+    connection: &mut SqliteConnection,
+    epoch: EpochId,
+    boot: &str,
+) -> Result<(), WriteError> {
+    sqlx::query(
+        "insert into epoch (ordinal, id, boot)
+         values ((select coalesce(min(ordinal), 1) - 1 from epoch), ?, ?)",
+    )
+    .bind(epoch.0)
+    .bind(boot)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn write_epoch(

@@ -254,3 +254,51 @@ async fn epochs_with_nothing_left_are_dropped_but_for_the_last() {
     assert_eq!(epochs, [epoch(2), epoch(4), epoch(5)]);
     connection.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_epoch_from_memory_is_an_old_one_after_its_return_and_is_never_the_one_before() {
+    let scratch = Scratch::new();
+    let mut first = Running::start(&scratch, 1).await;
+    let store = first.opened.store.clone();
+    let press = submission(vec![entry(Lane::LifeSafety, 11)]);
+    store.commit(press).await.unwrap();
+    let mut afloat = Afloat::default();
+    afloat.begin(epoch(5));
+    afloat.take((21..=23).map(|n| entry(Lane::LifeSafety, n)).collect());
+    let receipt = Receipt {
+        epoch: epoch(5),
+        lane: Lane::LifeSafety,
+        through_seq: 1,
+        ranges: vec![],
+    };
+    afloat.receipt(&receipt);
+    let home = Submission {
+        adopted: afloat.leftovers(&"boot".into()).map(Box::new),
+        ..Submission::default()
+    };
+    store.commit(home).await.unwrap();
+    let floated = stream(Lane::LifeSafety, 5);
+    let held = everything(&mut first.opened.reader, floated).await;
+    assert_eq!(numbers(&held), [2, 3]);
+    drop(store);
+    first.stop().await;
+
+    let mut second = Running::start(&scratch, 6).await;
+    let previous = second.opened.previous.unwrap();
+    assert_eq!((previous.epoch, previous.last), (epoch(1), [1, 0, 0]));
+    let backlog: Vec<_> = second.opened.backlog.iter().map(|h| h.stream).collect();
+    assert_eq!(backlog, [floated, stream(Lane::LifeSafety, 1)]);
+    let holes = second.opened.reader.holes(epoch(6)).await.unwrap();
+    assert_eq!(holes, [], "what the cloud held already is no hole");
+    let all = Receipt {
+        through_seq: 3,
+        ..receipt
+    };
+    second.opened.store.receipt(all).await;
+    let fence = submission(vec![entry(Lane::Supervisory, 1)]);
+    second.opened.store.commit(fence).await.unwrap();
+    while second.gauges.lane(Lane::LifeSafety).rows.get() > 1 {
+        tokio::task::yield_now().await;
+    }
+    second.stop().await;
+}

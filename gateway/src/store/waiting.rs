@@ -5,6 +5,7 @@
 
 use domain::kind::Lane;
 use domain::wire::{Cause, Says, read_body};
+use serde_json::value::RawValue;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -33,6 +34,27 @@ pub(super) async fn oldest(
         oldest.push((received, first.try_get("boot")?));
     }
     Ok(oldest)
+}
+
+/// The oldest life-safety rows, epoch by epoch, with the boot each counts from.
+pub(super) async fn life_safety(
+    connection: &mut SqliteConnection,
+    limit: usize,
+) -> Result<Vec<(Received, String, Box<RawValue>)>, ReadError> {
+    let rows = sqlx::query(
+        "select r.seq, r.to_seq, r.up_us, r.wall_us, r.trusted, r.body, e.boot
+         from record r join epoch e on e.ordinal = r.epoch
+         where r.lane = ? order by r.epoch, r.seq limit ?",
+    )
+    .bind(lane_number(Lane::LifeSafety))
+    .bind(to_sql(limit as u64))
+    .fetch_all(connection)
+    .await?;
+    let row = |row: &SqliteRow| {
+        let held = read_held(row)?;
+        Ok((held.received, row.try_get("boot")?, held.body))
+    };
+    rows.iter().map(row).collect()
 }
 
 /// When the first row was received that is no `damaged` tombstone; the first one's time if there is no other.

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use super::outbox::{Effect, Input, Outbox, Ticket};
-use super::row::{Stream, Submission};
+use super::row::{Ledger, Stream, Submission};
 use super::{Heads, Sentry, Standing, WriteError, reader, statements};
 use crate::clock::Received;
 use crate::gauges::Gauges;
@@ -185,7 +185,9 @@ impl Writer {
         now: Duration,
     ) -> Result<SqliteConnection, WriteError> {
         let idle = effects.is_empty() && self.outbox.changed().next().is_none();
-        if idle && !self.outbox.has_deletes() {
+        // After a failure only a write proves that the disk takes one again.
+        let failing = self.standing.borrow().failing;
+        if idle && !failing && !self.outbox.has_deletes() {
             return Ok(connection);
         }
         sqlx::raw_sql("begin immediate")
@@ -206,8 +208,12 @@ impl Writer {
                 statements::delete(&mut connection, stream, from, to, limit).await?;
             sweep = self.outbox.step(Input::Deleted { rows, bytes }, now).pop();
         }
-        let changed = self.outbox.changed().map(|(s, l)| (s, l.clone()));
-        statements::save(&mut connection, changed.collect()).await?;
+        let mut saved: BTreeMap<Stream, Ledger> = BTreeMap::new();
+        if failing {
+            saved.extend(self.outbox.present().map(|(s, l)| (s, l.clone())));
+        }
+        saved.extend(self.outbox.changed().map(|(s, l)| (s, l.clone())));
+        statements::save(&mut connection, saved.into_iter().collect()).await?;
         sqlx::raw_sql("commit").execute(&mut connection).await?;
         self.gauges.commits.add(1);
         Ok(connection)
@@ -226,7 +232,8 @@ impl Writer {
                 tracing::warn!(shedding, "the outbox reached its limit or has room again");
                 self.standing.send_modify(|s| s.shedding = shedding);
             }
-            Effect::Append(_)
+            Effect::Epoch(..)
+            | Effect::Append(_)
             | Effect::Replace(_)
             | Effect::Mark(_)
             | Effect::Config(_)
@@ -268,6 +275,7 @@ impl Writer {
 
 async fn execute(connection: &mut SqliteConnection, effect: Effect) -> Result<(), WriteError> {
     match effect {
+        Effect::Epoch(epoch, boot) => statements::adopt_epoch(connection, epoch, &boot).await,
         Effect::Append(rows) => statements::append(connection, rows).await,
         Effect::Replace(row) => statements::replace(connection, row).await,
         Effect::Mark(marks) => statements::mark(connection, marks).await,

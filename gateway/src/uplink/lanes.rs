@@ -61,6 +61,8 @@ struct Line {
     /// Last number ever sent by this process.
     ever_sent: u64,
     receipted: Ledger,
+    /// It grows: of this epoch, or of one without a disk.
+    grows: bool,
     /// When it last had its turn.
     turn: u64,
 }
@@ -79,6 +81,8 @@ struct Flight {
 pub struct Lanes {
     epoch: EpochId,
     boot: Arc<str>,
+    /// The epoch without a disk, while there is one.
+    afloat: Option<EpochId>,
     lines: BTreeMap<Stream, Line>,
     flying: VecDeque<Flight>,
     turn: u64,
@@ -91,16 +95,48 @@ impl Lanes {
         let mut lanes = Self {
             epoch,
             boot,
+            afloat: None,
             lines: BTreeMap::new(),
             flying: VecDeque::new(),
             turn: 0,
         };
         for lane in Lane::ALL {
-            let (boot, ledger) = (Arc::clone(&lanes.boot), Ledger::default());
-            let stream = Stream { lane, epoch };
-            lanes.lines.insert(stream, Line::new(boot, 0, ledger));
+            lanes.add_growing(Stream { lane, epoch });
         }
         lanes
+    }
+
+    fn add_growing(&mut self, stream: Stream) -> &mut Line {
+        let boot = Arc::clone(&self.boot);
+        self.lines.entry(stream).or_insert_with(|| Line {
+            grows: true,
+            ..Line::new(boot, 0, Ledger::default())
+        })
+    }
+
+    /// How far an epoch without a disk may be sent.
+    pub fn afloat(&mut self, epoch: EpochId, last: [u64; 3]) {
+        self.afloat = Some(epoch);
+        for (lane, last) in Lane::ALL.into_iter().zip(last) {
+            let line = self.add_growing(Stream { lane, epoch });
+            line.last = line.last.max(last);
+        }
+    }
+
+    /// The disk is back: what is left of the epoch without one is an old epoch's.
+    pub fn ashore(&mut self) {
+        let Some(epoch) = self.afloat.take() else {
+            return;
+        };
+        for lane in Lane::ALL {
+            let stream = Stream { lane, epoch };
+            if let Some(line) = self.lines.get_mut(&stream) {
+                line.grows = false;
+                if line.receipted.through_seq >= line.last {
+                    self.lines.remove(&stream);
+                }
+            }
+        }
     }
 
     /// What the store holds of old epochs; each is sent again from its last receipt.
@@ -151,7 +187,7 @@ impl Lanes {
         let Some(line) = self.lines.get_mut(&stream) else {
             return Ok(());
         };
-        let is_old = stream.epoch != self.epoch;
+        let is_old = !line.grows;
         let could = if is_old { line.last } else { line.ever_sent };
         let claims = receipt.ranges.iter().map(|(_, to)| *to);
         if !is_old && claims.chain([receipt.through_seq]).any(|to| to > could) {
@@ -169,18 +205,19 @@ impl Lanes {
     }
 
     /// The next page to ask the store for, if the windows have room: life safety first, then by lane; within
-    /// a lane the stream that has waited longest.
-    pub fn next_load(&mut self) -> Option<Load> {
+    /// a lane the stream that has waited longest. While the store is not readable, only what memory holds.
+    pub fn next_load(&mut self, readable: bool) -> Option<Load> {
+        let afloat = self.afloat;
+        let may_read = move |stream: &Stream| readable || Some(stream.epoch) == afloat;
         let lane = Lane::ALL
             .into_iter()
-            .find(|lane| self.has_unsent(*lane) && self.has_room(*lane))?;
-        if lane != Lane::LifeSafety && self.has_unsent(Lane::LifeSafety) {
+            .find(|lane| self.has_unsent(*lane, may_read) && self.has_room(*lane))?;
+        if lane != Lane::LifeSafety && self.has_unsent(Lane::LifeSafety, may_read) {
             return None;
         }
-        let waiting = self
-            .lines
-            .iter_mut()
-            .filter(|(stream, line)| stream.lane == lane && line.sent < line.last);
+        let waiting = self.lines.iter_mut().filter(|(stream, line)| {
+            stream.lane == lane && line.sent < line.last && may_read(stream)
+        });
         let (stream, line) = waiting.min_by_key(|(_, line)| line.turn)?;
         self.turn += 1;
         line.turn = self.turn;
@@ -249,10 +286,9 @@ impl Lanes {
         (oldest(true), oldest(false))
     }
 
-    fn has_unsent(&self, lane: Lane) -> bool {
-        self.lines
-            .iter()
-            .any(|(stream, line)| stream.lane == lane && line.sent < line.last)
+    fn has_unsent(&self, lane: Lane, may_read: impl Fn(&Stream) -> bool) -> bool {
+        let mut lines = self.lines.iter();
+        lines.any(|(stream, line)| stream.lane == lane && line.sent < line.last && may_read(stream))
     }
 
     fn has_room(&self, lane: Lane) -> bool {
@@ -277,6 +313,7 @@ impl Line {
             sent: receipted.through_seq,
             ever_sent: receipted.through_seq,
             receipted,
+            grows: false,
             turn: 0,
         }
     }

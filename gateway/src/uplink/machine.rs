@@ -11,7 +11,7 @@ use domain::kind::Lane;
 use domain::wire::{Batch, Down, Hello, Receipt, Refused, SignedConfig, Up, WIRE_READS, Welcome};
 
 use super::lanes::{Lanes, Load};
-use crate::site::Now;
+use crate::site::{Asked, Now};
 use crate::store::{Heads, Held, StreamHead};
 
 /// How often the cloud is pinged, which also keeps the line open through NAT and balancers.
@@ -24,6 +24,8 @@ pub const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 pub const LIFE_SAFETY_RECEIPT_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait for the receipt of another batch. Beyond: as above.
 pub const BULK_RECEIPT_WITHIN: Duration = Duration::from_secs(30);
+/// Pause before a store that could not be read is read again, while memory holds rows that can go up.
+pub const READ_AGAIN: Duration = Duration::from_secs(5);
 /// Rest after trouble that passes by itself.
 pub const SHORT_REST: Backoff = Backoff {
     first: Duration::from_millis(500),
@@ -119,6 +121,10 @@ pub enum Input {
     },
     /// The page asked for.
     Page(Load, Vec<Held>),
+    /// The page asked for cannot be read from the store, while memory holds rows that can go up.
+    Unreadable(Load),
+    /// An epoch without a disk and how far each lane of it may be sent; none when the disk is back.
+    Afloat(Option<(EpochId, [u64; 3])>),
     /// New rows may be sent.
     Heads(Heads),
     /// What the store holds of old epochs.
@@ -146,6 +152,8 @@ pub enum Effect {
     Receipt(Receipt),
     /// Hand a Config to whoever applies it.
     Config(SignedConfig),
+    /// Pass this command on.
+    Command(Asked),
 }
 
 impl Effect {
@@ -160,7 +168,8 @@ impl Effect {
             | Self::Close(_)
             | Self::Load(_)
             | Self::Receipt(_)
-            | Self::Config(_) => None,
+            | Self::Config(_)
+            | Self::Command(_) => None,
         }
     }
 }
@@ -205,6 +214,8 @@ pub struct Talk {
     next_ping: Duration,
     missed: u32,
     loading: Option<Load>,
+    /// The store could not be read; until then only what memory holds is asked for.
+    unreadable_until: Option<Duration>,
 }
 
 /// See the module's head.
@@ -255,6 +266,15 @@ impl Uplink {
                 Vec::new()
             }
             Input::Page(load, page) => self.page(&load, page, now),
+            Input::Unreadable(load) => self.unreadable(&load, at),
+            Input::Afloat(Some((epoch, last))) => {
+                self.lanes.afloat(epoch, last);
+                self.pump()
+            }
+            Input::Afloat(None) => {
+                self.lanes.ashore();
+                self.pump()
+            }
             Input::Heads(heads) => {
                 for (lane, last) in Lane::ALL.into_iter().zip(heads.last) {
                     self.lanes.head(lane, last);
@@ -280,8 +300,11 @@ impl Uplink {
             Phase::Opening | Phase::Closing => None,
             Phase::Greeting { since } => Some(*since + WELCOME_WITHIN),
             Phase::Up(talk) => {
-                let receipt = self.receipt_deadline();
-                Some(receipt.map_or(talk.next_ping, |at| at.min(talk.next_ping)))
+                let others = self
+                    .receipt_deadline()
+                    .into_iter()
+                    .chain(talk.unreadable_until);
+                Some(others.fold(talk.next_ping, Duration::min))
             }
         }
     }
@@ -304,6 +327,10 @@ impl Uplink {
                 self.close(Trouble::NoWelcome)
             }
             Phase::Up(_) if overdue => self.close(Trouble::ReceiptOverdue),
+            Phase::Up(talk) if talk.unreadable_until.is_some_and(|until| at >= until) => {
+                talk.unreadable_until = None;
+                self.pump()
+            }
             Phase::Up(talk) if at >= talk.next_ping => {
                 if talk.missed >= PINGS_MISSED {
                     return self.close(Trouble::Silent);
@@ -345,10 +372,17 @@ impl Uplink {
                 self.heard(false);
                 vec![Effect::Config(config)]
             }
+            (Phase::Up(_), Down::Command(sent)) => {
+                self.heard(false);
+                vec![Effect::Command(Asked {
+                    good_until: at + Duration::from_millis(sent.lives_ms),
+                    command: sent.command,
+                })]
+            }
             (Phase::Up(_), Down::Welcome(_))
             | (
                 Phase::Resting { .. } | Phase::Opening | Phase::Greeting { .. },
-                Down::Welcome(_) | Down::Receipt(_) | Down::Config(_),
+                Down::Welcome(_) | Down::Receipt(_) | Down::Config(_) | Down::Command(_),
             ) => self.close(Trouble::BrokenFrame),
         }
     }
@@ -362,6 +396,7 @@ impl Uplink {
             next_ping: at + PING_EVERY,
             missed: 0,
             loading: None,
+            unreadable_until: None,
         });
         let mut effects = Vec::new();
         for receipt in welcome.receipts {
@@ -416,6 +451,19 @@ impl Uplink {
         effects
     }
 
+    /// Neither the connection nor what memory holds is to suffer from a disk that cannot be read.
+    fn unreadable(&mut self, load: &Load, at: Duration) -> Vec<Effect> {
+        let Phase::Up(talk) = &mut self.phase else {
+            return Vec::new();
+        };
+        if talk.loading.as_ref() != Some(load) {
+            return Vec::new();
+        }
+        talk.loading = None;
+        talk.unreadable_until = Some(at + READ_AGAIN);
+        self.pump()
+    }
+
     /// Asks for one page at a time, so that the choice of the next is made when it can be sent.
     fn pump(&mut self) -> Vec<Effect> {
         let Phase::Up(talk) = &mut self.phase else {
@@ -424,7 +472,7 @@ impl Uplink {
         if talk.loading.is_some() {
             return Vec::new();
         }
-        talk.loading = self.lanes.next_load();
+        talk.loading = self.lanes.next_load(talk.unreadable_until.is_none());
         talk.loading.map(Effect::Load).into_iter().collect()
     }
 

@@ -15,13 +15,17 @@ use std::future::pending;
 use std::time::Duration;
 
 use ambient::Entropy;
+use domain::kind::Lane;
 use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
+use crate::site::Asked;
+use crate::store::afloat::Afloat;
 use crate::store::{Heads, Reader, Store};
+use lanes::Load;
 use line::Line;
 pub use line::Peer;
 use machine::{Effect, Input, Phase, Trouble, Uplink};
@@ -65,6 +69,8 @@ pub struct Driver {
     pub entropy: Entropy,
     /// Takes Configs.
     pub configs: mpsc::Sender<SignedConfig>,
+    /// Takes commands; with a full channel they are not taken.
+    pub commands: mpsc::Sender<Asked>,
     /// The Config version the box runs.
     pub config_version: watch::Receiver<u64>,
     /// Shows how the link stands.
@@ -78,6 +84,7 @@ impl Driver {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut talk = Talk {
             heads: self.store.heads(),
+            afloat: self.store.afloat().subscribe(),
             backlog: 0,
             line: None,
             driver: self,
@@ -96,6 +103,7 @@ impl Driver {
 struct Talk {
     driver: Driver,
     heads: watch::Receiver<Heads>,
+    afloat: watch::Receiver<Afloat>,
     backlog: u64,
     line: Option<Line>,
 }
@@ -106,6 +114,8 @@ impl Talk {
         let heads = *self.heads.borrow_and_update();
         self.take(Input::Config(version)).await;
         self.take(Input::Heads(heads)).await;
+        let afloat = self.look_afloat();
+        self.take(afloat).await;
         loop {
             let Some(input) = self.next().await else {
                 return;
@@ -126,12 +136,22 @@ impl Talk {
                 changed.ok()?;
                 Some(Input::Config(*self.driver.config_version.borrow_and_update()))
             }
+            changed = self.afloat.changed() => {
+                changed.ok()?;
+                Some(self.look_afloat())
+            }
             heard = hear(&mut self.line) => Some(match heard {
                 Ok(input) => input,
                 Err(trouble) => self.lost(trouble),
             }),
             () = sleep(patience) => Some(Input::Tick),
         }
+    }
+
+    fn look_afloat(&mut self) -> Input {
+        let afloat = self.afloat.borrow_and_update();
+        let last = Lane::ALL.map(|lane| afloat.last(lane));
+        Input::Afloat(afloat.epoch().map(|epoch| (epoch, last)))
     }
 
     fn patience(&self) -> Duration {
@@ -211,20 +231,10 @@ impl Talk {
                 }
                 Some(self.lost(trouble))
             }
-            Effect::Load(load) => {
-                let reader = &mut self.driver.reader;
-                let page = reader
-                    .page(load.stream, load.after, load.through, load.rows, load.bytes)
-                    .await;
-                Some(match page {
-                    Ok(page) => Input::Page(load, page),
-                    Err(error) => {
-                        tracing::error!(error = %crate::chain(&error), "rows cannot be read");
-                        self.lost(Trouble::Store)
-                    }
-                })
-            }
+            Effect::Load(load) => Some(self.load(load).await),
             Effect::Receipt(receipt) => {
+                let afloat = self.driver.store.afloat();
+                afloat.send_if_modified(|afloat| afloat.receipt(&receipt));
                 self.driver.store.receipt(receipt).await;
                 None
             }
@@ -232,6 +242,39 @@ impl Talk {
                 // Without a control the process is ending.
                 let _ = self.driver.configs.send(config).await;
                 None
+            }
+            Effect::Command(asked) => {
+                let id = asked.command.id;
+                // The cloud says it again until its fact has come up or it has expired.
+                if self.driver.commands.try_send(asked).is_err() {
+                    tracing::warn!(%id, "a command is not taken now: too many wait");
+                }
+                None
+            }
+        }
+    }
+
+    async fn load(&mut self, load: Load) -> Input {
+        let (stream, after, through) = (load.stream, load.after, load.through);
+        let (in_memory, is_afloat) = {
+            let afloat = self.driver.store.afloat().borrow();
+            let page = afloat.page(stream, after, through, load.rows, load.bytes);
+            (page, afloat.epoch().is_some())
+        };
+        if let Some(page) = in_memory {
+            return Input::Page(load, page);
+        }
+        let reader = &mut self.driver.reader;
+        let page = reader.page(stream, after, through, load.rows, load.bytes);
+        match page.await {
+            Ok(page) => Input::Page(load, page),
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "rows cannot be read");
+                if is_afloat {
+                    Input::Unreadable(load)
+                } else {
+                    self.lost(Trouble::Store)
+                }
             }
         }
     }

@@ -10,9 +10,11 @@ use crate::store::row::Stream;
 use crate::store::{Sentry, inspect};
 use crate::testing::{OpenedParts, Running, Scratch, box_clock, entry, epoch, sql, submission};
 use ambient::Clock;
-use domain::id::GatewayId;
+use domain::command::{Act, Command};
+use domain::id::{CommandId, GatewayId, PersonId};
 use domain::kind::Lane;
-use domain::wire::{Batch, Down, Hello, Receipt, Refused, Up, Welcome};
+use domain::time::Timestamp;
+use domain::wire::{Batch, Down, Hello, Receipt, Refused, SentCommand, Up, Welcome};
 use futures_util::{SinkExt as _, StreamExt as _};
 use lanes::Lanes;
 use machine::Speaker;
@@ -193,6 +195,7 @@ struct Box_ {
     store: Running,
     link: watch::Receiver<Link>,
     configs: mpsc::Receiver<SignedConfig>,
+    commands: mpsc::Receiver<Asked>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     _version: watch::Sender<u64>,
@@ -221,6 +224,7 @@ impl Box_ {
             program: "test".into(),
         };
         let (configs_in, configs) = mpsc::channel(2);
+        let (commands_in, commands) = mpsc::channel(2);
         let (version, config_version) = watch::channel(4);
         let (link_in, link) = watch::channel(Link::Connecting);
         let driver = Driver {
@@ -235,6 +239,7 @@ impl Box_ {
             clock: BoxClock::new(Clock::system(), "boot", Duration::ZERO, trust),
             entropy: Entropy::seeded(1),
             configs: configs_in,
+            commands: commands_in,
             config_version,
             link: link_in,
             gauges: Arc::clone(&store.gauges),
@@ -244,6 +249,7 @@ impl Box_ {
             store,
             link,
             configs,
+            commands,
             stop,
             task: tokio::spawn(driver.run(stopped)),
             _version: version,
@@ -471,7 +477,7 @@ async fn a_refusal_is_named() {
 }
 
 #[tokio::test]
-async fn a_config_is_handed_on() {
+async fn a_config_and_a_command_are_handed_on() {
     let authority = Authority::new();
     let cloud = Cloud::localhost(&authority).await;
     let mut box_ = Box_::start(&cloud, &authority.identity(), "localhost", Trust::System).await;
@@ -484,6 +490,25 @@ async fn a_config_is_handed_on() {
     };
     talking.say(Down::Config(config.clone())).await;
     assert_eq!(box_.configs.recv().await, Some(config));
+    let command = Command {
+        id: CommandId(uuid::Uuid::from_u128(1)),
+        by: PersonId(uuid::Uuid::from_u128(2)),
+        expires_at: Timestamp::from_micros(0),
+        act: Act::TestEnd {
+            session: CommandId(uuid::Uuid::from_u128(3)),
+        },
+    };
+    let sent = SentCommand {
+        lives_ms: 10_000,
+        command: command.clone(),
+    };
+    talking.say(Down::Command(sent)).await;
+    let asked = box_.commands.recv().await.unwrap();
+    assert_eq!(asked.command, command);
+    assert!(
+        asked.good_until >= Duration::from_secs(10),
+        "on the box's own clock"
+    );
     box_.stop().await;
 }
 

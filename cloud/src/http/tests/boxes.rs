@@ -25,7 +25,7 @@ use super::press::{batch, door, epoch, record};
 use crate::boxes::Work;
 use crate::keys::{Authority, Issued, first_name_of};
 use crate::metrics::Metrics;
-use crate::setup::provision::{Provision, provision};
+use crate::setup::provision::{Provision, lan_certificate, provision};
 use crate::sql;
 use crate::trial::{Running, fixture, id};
 
@@ -45,6 +45,7 @@ impl Identity {
             out: out.clone(),
             mqtt: "127.0.0.1:0".parse().unwrap(),
             status: "127.0.0.1:0".parse().unwrap(),
+            lan_names: vec![],
         };
         let trial = &running.trial;
         provision(&trial.db, &trial.config, &trial.clock, &what)
@@ -459,6 +460,7 @@ async fn a_box_keeps_its_identity_and_gets_settings_once() {
         out,
         mqtt: "127.0.0.1:0".parse().unwrap(),
         status: "127.0.0.1:0".parse().unwrap(),
+        lan_names: vec![],
     };
     let again = provision(&trial.db, &trial.config, &trial.clock, &what)
         .await
@@ -485,4 +487,44 @@ async fn a_box_keeps_its_identity_and_gets_settings_once() {
         .unwrap_err();
     assert!(unknown.to_string().contains("import it"), "{unknown}");
     assert!(!what.out.exists());
+}
+
+#[tokio::test]
+async fn a_box_gets_a_certificate_for_its_network_and_a_new_one_on_request() {
+    let running = Running::new().await;
+    let trial = &running.trial;
+    let keys = &trial.config.keys;
+    // As in a folder of an older `init`.
+    std::fs::remove_file(&keys.lan_ca).unwrap();
+    std::fs::remove_file(&keys.lan_ca_key).unwrap();
+    let names = ["192.168.1.10", "box.local"].map(|name| name.parse().unwrap());
+    let what = Provision {
+        gateway: GatewayId(id(BOX)),
+        out: trial.dir.path().join("box"),
+        mqtt: "127.0.0.1:0".parse().unwrap(),
+        status: "127.0.0.1:0".parse().unwrap(),
+        lan_names: names.to_vec(),
+    };
+    provision(&trial.db, &trial.config, &trial.clock, &what)
+        .await
+        .unwrap();
+    let settings = std::fs::read_to_string(what.out.join("gateway.toml")).unwrap();
+    let settings: toml::Value = toml::from_str(&settings).unwrap();
+    let named = |key: &str| what.out.join(settings["lan"][key].as_str().unwrap());
+    let certificate = CertificateDer::from_pem_file(named("certificate")).unwrap();
+    assert_eq!(first_name_of(&certificate).as_deref(), Some("192.168.1.10"));
+    let mode = named("key").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+    let given = what.out.join("identity/lan-ca.pem");
+    assert_eq!(read(&given), read(&keys.lan_ca));
+    assert_ne!(read(&given), read(&keys.ca));
+    let anew = trial.dir.path().join("anew");
+    lan_certificate(&trial.config, &trial.clock, &anew, &names).unwrap();
+    assert_eq!(read(&anew.join("lan-ca.pem")), read(&given));
+    let second = read(&anew.join("lan.pem"));
+    assert_ne!(second, read(&named("certificate")));
+    let again = lan_certificate(&trial.config, &trial.clock, &anew, &names).unwrap_err();
+    assert!(again.to_string().contains("lan.key"), "{again}");
+    assert_eq!(read(&anew.join("lan.pem")), second);
 }

@@ -50,6 +50,7 @@ fn of_kind(kind: Kind, centre: u16, seq: u64, now: Timestamp) -> Record {
         origin: Origin::Live,
         vendor_id: Some(format!("b-{seq}")),
         same_as: None,
+        stamp: None,
         config_version: 1,
         signal: None,
         detail: Detail::None,

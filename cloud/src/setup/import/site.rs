@@ -103,6 +103,7 @@ fn role(at: &At<'_>) -> Result<Role, Wrong> {
             "motion",
             "bridge",
             "siren",
+            "lamp",
             "panel",
             "node",
         ],

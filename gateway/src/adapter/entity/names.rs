@@ -293,6 +293,7 @@ const fn of_role(role: Role) -> Option<Sense> {
         | Role::Reader
         | Role::Motion
         | Role::Siren
+        | Role::Lamp
         | Role::Bridge
         | Role::Panel
         | Role::Node => None,

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf, duplex, split};
 use super::super::connection::attend;
 use super::super::listener::{Door, House};
 use super::super::report::Reporter;
+use super::super::visit::Visit;
 use super::*;
 
 fn limits() -> Limits {
@@ -221,7 +222,11 @@ impl Hall {
         let (client, server) = duplex(room);
         let (reader, writer) = split(server);
         let admitted = self.door.admit("10.0.0.1".parse().unwrap()).unwrap();
-        let task = attend(reader, writer, admitted, Arc::clone(&self.house));
+        let task = attend(
+            reader,
+            writer,
+            Visit::new(admitted, Arc::clone(&self.house)),
+        );
         (client, tokio::spawn(task))
     }
 }
@@ -337,7 +342,11 @@ async fn a_panic_in_one_connection_is_cleaned_up_and_counted_and_its_will_is_pub
     ] {
         let admitted = hall.door.admit("10.0.0.1".parse().unwrap()).unwrap();
         let reader = Defect(std::io::Cursor::new(bytes));
-        let task = attend(reader, tokio::io::sink(), admitted, Arc::clone(&hall.house));
+        let task = attend(
+            reader,
+            tokio::io::sink(),
+            Visit::new(admitted, Arc::clone(&hall.house)),
+        );
         tokio::spawn(task).await.unwrap();
         assert_eq!(hall.intake.try_recv().is_ok(), sessions, "the will");
     }

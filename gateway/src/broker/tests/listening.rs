@@ -4,7 +4,11 @@ use super::*;
 
 async fn bound(listen: &[SocketAddr]) -> Result<Bound, BindError> {
     bind(Settings {
-        listen: listen.to_vec(),
+        doors: Doors {
+            tcp: listen.to_vec(),
+            ..Doors::default()
+        },
+        tls: None,
         limits: Limits::default(),
     })
     .await
@@ -38,7 +42,7 @@ async fn log_in(address: SocketAddr, client_id: &str) -> Raw {
 async fn every_listener_serves_the_same_clients() {
     let any = "127.0.0.1:0".parse().unwrap();
     let bound = bound(&[any, any]).await.unwrap();
-    let addresses = bound.addresses().to_vec();
+    let addresses = bound.addresses().tcp.clone();
     assert!(addresses.len() == 2 && addresses[0] != addresses[1]);
     assert!(addresses.iter().all(|address| address.port() != 0));
     let (_running, _task) = run(bound);
@@ -55,11 +59,12 @@ async fn what_cannot_be_bound_is_named() {
     let none = bound(&[]).await;
     assert!(matches!(none, Err(BindError::NoAddress)));
     let first = bound(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
-    let taken = first.addresses()[0];
+    let taken = first.addresses().tcp[0];
     let second = bound(&["127.0.0.1:0".parse().unwrap(), taken]).await;
     match second {
         Err(BindError::Listen { address, .. }) => assert_eq!(address, taken),
-        other => panic!("{other:?}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("bound twice"),
     }
 }
 
@@ -67,7 +72,7 @@ async fn what_cannot_be_bound_is_named() {
 #[tokio::test]
 async fn a_restart_binds_the_same_port_at_once() {
     let bound_first = bound(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
-    let address = bound_first.addresses()[0];
+    let address = bound_first.addresses().tcp[0];
     let (shutdown, served) = run(bound_first);
     let mut clients = Vec::new();
     for number in 0..10 {

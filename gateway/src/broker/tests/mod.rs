@@ -2,11 +2,13 @@
 
 mod acks;
 mod clients;
+mod doors;
 mod hostile;
 mod limits;
 mod listening;
 mod login;
 mod onward;
+mod stranger;
 mod takeover;
 
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::digest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -90,14 +92,15 @@ pub(super) fn town() -> Access {
 /// A broker's memory of nobody.
 pub(super) fn memory(kept: hub::Limits) -> Memory {
     Memory {
-        hub: Hub::new(kept),
-        clock: Clock::system(),
+        outlet: Outlet::new(Hub::new(kept), Clock::system()),
         run: "test".to_owned(),
     }
 }
 
-/// A broker at work on a free loopback port.
+/// A broker at work on free loopback ports, one of each kind.
 pub(super) struct Bench {
+    pub(super) doors: Doors,
+    /// Plain TCP.
     pub(super) address: SocketAddr,
     pub(super) access: watch::Sender<Arc<Access>>,
     pub(super) intake: mpsc::Receiver<Work>,
@@ -113,12 +116,19 @@ impl Bench {
     }
 
     pub(super) async fn with_intake(limits: Limits, room: usize) -> Self {
+        let any = "127.0.0.1:0".parse().unwrap();
         let settings = Settings {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            doors: Doors {
+                tcp: vec![any],
+                tls: vec![any],
+                websocket: vec![any],
+                websocket_tls: vec![any],
+            },
+            tls: Some(stranger::server()),
             limits,
         };
         let bound = bind(settings).await.unwrap();
-        let address = bound.addresses()[0];
+        let doors = bound.addresses().clone();
         let (access, access_seen) = watch::channel(Arc::new(town()));
         let (publishes, intake) = mpsc::channel(room);
         let (notices_to, notices) = mpsc::channel(4096);
@@ -135,7 +145,8 @@ impl Bench {
             stop,
         ));
         Self {
-            address,
+            address: doors.tcp[0],
+            doors,
             access,
             intake,
             notices,
@@ -216,7 +227,7 @@ pub(super) async fn until(what: &str, reached: impl Fn() -> bool) {
 }
 
 /// A client of raw bytes.
-pub(super) struct Raw(pub(super) TcpStream);
+pub(super) struct Raw<S = TcpStream>(pub(super) S);
 
 impl Raw {
     pub(super) async fn open(bench: &Bench) -> Self {
@@ -234,9 +245,12 @@ impl Raw {
         raw.expect(&CONNACK_OK).await;
         raw
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
+        self.0.flush().await.unwrap();
     }
 
     /// The next bytes are exactly these.
@@ -256,6 +270,15 @@ impl Raw {
         if read.is_ok() {
             assert!(rest.is_empty(), "unexpected bytes {rest:02X?}");
         }
+    }
+
+    /// All that still comes until the broker closes.
+    pub(super) async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let read = timeout(HANG, self.0.read_to_end(&mut rest)).await;
+        // A reset is a close too.
+        let _ = read.expect("the connection stays open");
+        rest
     }
 
     /// The broker has dealt with everything sent so far, and has nothing else to say.

@@ -12,10 +12,11 @@ use domain::time::ClockTrust;
 use serde::Serialize;
 
 use super::{CARERS, Millis, is_stale};
+use crate::forwarding::NOT_FORWARDED_AFTER;
 use crate::page::look::{Line, Look, WaitingAlarm};
 use crate::page::session::Who;
 use crate::site::{Alarm, View};
-use crate::status::{NOT_FORWARDED_AFTER, Shown};
+use crate::status::Shown;
 use crate::store::Standing;
 
 /// How the box is.

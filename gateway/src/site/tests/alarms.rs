@@ -88,7 +88,9 @@ fn a_call_under_duress_is_never_the_same_as_a_plain_one() {
 
 #[test]
 fn a_fire_frees_every_door_and_can_say_nothing_else_to_one() {
-    let doors = [own("d", Role::Door), own("l", Role::Lock)];
+    let mut wired = own("d", Role::Door);
+    wired.options.insert("release".into(), true.into());
+    let doors = [wired, own("contact", Role::Door), own("l", Role::Lock)];
     let mut rig = Rig::new(doors.into_iter().chain([zigbee("s", Role::Smoke)]));
     let fire = rig.send("zigbee2mqtt/s", "{\"smoke\":true}").remove(0);
     let releases: Vec<String> = rig

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::store::row::Adopted;
 use domain::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -104,7 +105,8 @@ impl World {
             match effect {
                 Effect::Settle { ticket, committed } => settled.push((ticket, committed)),
                 Effect::Shedding(began) => self.told.push(began),
-                Effect::Append(_)
+                Effect::Epoch(..)
+                | Effect::Append(_)
                 | Effect::Replace(_)
                 | Effect::Mark(_)
                 | Effect::Config(_)
@@ -187,7 +189,7 @@ fn run(rows: &mut BTreeMap<(Stream, u64), Row>, effects: Vec<Effect>) -> Option<
                 assert!(rows.insert(key, row).is_some(), "nothing to replace");
             }
             Effect::Delete { .. } => delete = Some(effect),
-            Effect::Mark(_) | Effect::Config(_) | Effect::Mqtt(_) => {}
+            Effect::Epoch(..) | Effect::Mark(_) | Effect::Config(_) | Effect::Mqtt(_) => {}
             Effect::Settle { .. } | Effect::Shedding(_) => panic!("settled before the commit"),
         }
     }
@@ -469,4 +471,60 @@ fn a_hole_of_an_old_epoch_is_closed_by_a_damaged_tombstone() {
         (tombstone.cause, tombstone.count),
         (domain::wire::Cause::Damaged, 9)
     );
+}
+
+#[test]
+fn an_epoch_from_memory_comes_home_under_its_own_numbers_or_not_at_all() {
+    let mut outbox = Outbox::new(epoch(1), SMALL, BTreeMap::new());
+    let adopted = |rows: Vec<Row>| {
+        let cost = rows.iter().map(|row| row.body.cost()).sum();
+        let life = Ledger {
+            last_seq: 3,
+            through_seq: 1,
+            rows: rows.len() as u64,
+            bytes: cost,
+            ..Ledger::default()
+        };
+        Submission {
+            adopted: Some(Box::new(Adopted {
+                epoch: epoch(77),
+                boot: "boot".into(),
+                ledgers: [life, Ledger::default(), Ledger::default()],
+                rows,
+            })),
+            ..Submission::default()
+        }
+    };
+    let stream = Stream {
+        lane: Lane::LifeSafety,
+        epoch: epoch(77),
+    };
+    let row = |seq| Row {
+        stream,
+        seq,
+        to_seq: seq,
+        received: received(seq),
+        body: Body::Event(RawValue::from_string("1".into()).unwrap()),
+    };
+    let mut world = World::default();
+    for commits in [false, true] {
+        let input = Input::Submit(Ticket(1), adopted(vec![row(2), row(3)]));
+        let settled = world.transact(&mut outbox, vec![input], Duration::ZERO, commits);
+        assert_eq!(settled, [(Ticket(1), commits)]);
+        assert_eq!(world.ledgers.contains_key(&stream), commits);
+        assert_eq!(
+            outbox.held(Lane::LifeSafety).rows,
+            if commits { 2 } else { 0 }
+        );
+    }
+    world.check_numbers();
+    let all = Input::Receipt(Receipt {
+        epoch: stream.epoch,
+        lane: stream.lane,
+        through_seq: 3,
+        ranges: vec![],
+    });
+    world.transact(&mut outbox, vec![all], Duration::ZERO, true);
+    assert!(world.rows.is_empty());
+    assert_eq!(outbox.held(Lane::LifeSafety), Held::default());
 }

@@ -101,7 +101,7 @@ impl World {
                         self.cut();
                         inputs.push_back(Input::Lost { trouble, chance: 0 });
                     }
-                    Effect::Ping | Effect::Config(_) => {}
+                    Effect::Ping | Effect::Config(_) | Effect::Command(_) => {}
                 }
             }
         }
@@ -486,4 +486,81 @@ fn an_overdue_receipt_of_life_safety_ends_the_connection() {
         effects[..],
         [Effect::Close(Trouble::ReceiptOverdue)]
     ));
+}
+
+fn page_of(load: &Load) -> Vec<Held> {
+    (load.after + 1..=load.through).map(held).collect()
+}
+
+fn loads(effects: &[Effect]) -> Vec<Load> {
+    let load = |effect: &Effect| match effect {
+        Effect::Load(load) => Some(*load),
+        Effect::Connect
+        | Effect::Hello(_)
+        | Effect::Send(_)
+        | Effect::Ping
+        | Effect::Close(_)
+        | Effect::Receipt(_)
+        | Effect::Config(_)
+        | Effect::Command(_) => None,
+    };
+    effects.iter().filter_map(load).collect()
+}
+
+#[test]
+fn what_memory_holds_goes_up_past_a_store_that_cannot_be_read() {
+    let mut uplink = Uplink::new(speaker(), Lanes::new(epoch(9), "boot".into()));
+    uplink.step(Input::Tick, &at(0));
+    uplink.step(Input::Opened, &at(0));
+    let heads = Heads {
+        last: [5, 0, 0],
+        backlog: 0,
+    };
+    uplink.step(Input::Heads(heads), &at(0));
+    let welcome = Welcome {
+        v: 1,
+        receipts: vec![],
+    };
+    let stored = loads(&uplink.step(Input::Frame(Down::Welcome(welcome)), &at(0)))[0];
+    assert_eq!(stored.stream.epoch, epoch(9));
+    assert!(
+        uplink
+            .step(Input::Afloat(Some((epoch(10), [2, 0, 0]))), &at(0))
+            .is_empty()
+    );
+    let next = loads(&uplink.step(Input::Unreadable(stored), &at(0)));
+    assert_eq!(next[0].stream.epoch, epoch(10), "the store rests");
+    let sent = uplink.step(Input::Page(next[0], page_of(&next[0])), &at(1));
+    assert!(matches!(&sent[..], [Effect::Send(batch)] if batch.epoch == epoch(10)));
+    assert!(
+        matches!(uplink.phase(), Phase::Up(_)),
+        "and the line stands"
+    );
+
+    // Receipted to the last, it still grows, and the next hello still names it.
+    let receipt = Receipt {
+        epoch: epoch(10),
+        lane: Lane::LifeSafety,
+        through_seq: 2,
+        ranges: vec![],
+    };
+    let after = uplink.step(Input::Frame(Down::Receipt(receipt.clone())), &at(2));
+    assert!(matches!(&after[..], [Effect::Receipt(r)] if *r == receipt));
+    let more = loads(&uplink.step(Input::Afloat(Some((epoch(10), [3, 0, 0]))), &at(3)));
+    assert_eq!((more[0].after, more[0].through), (2, 3));
+    uplink.step(Input::Page(more[0], page_of(&more[0])), &at(3));
+
+    // The store is read again by itself, and the row still without a receipt is now its own.
+    let due = uplink.next_deadline().unwrap();
+    assert_eq!(due, READ_AGAIN);
+    let again = loads(&uplink.step(Input::Tick, &at(5_000)));
+    assert_eq!(again, [stored]);
+    uplink.step(Input::Afloat(None), &at(5_000));
+    let lost = Input::Lost {
+        trouble: Trouble::Closed,
+        chance: 0,
+    };
+    uplink.step(lost, &at(5_001));
+    let effects = uplink.step(Input::Opened, &at(6_000));
+    assert!(matches!(&effects[..], [Effect::Hello(hello)] if hello.draining == [epoch(10)]));
 }

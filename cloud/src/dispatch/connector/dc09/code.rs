@@ -70,6 +70,15 @@ pub const fn code(kind: Kind, say: Say) -> Option<Code> {
         | Kind::AlarmTest
         | Kind::AlarmAcknowledged
         | Kind::AlarmReset
+        | Kind::TestBegun
+        | Kind::TestEnded
+        | Kind::TestExpected
+        | Kind::PointBypassed
+        | Kind::PointInService
+        | Kind::DoorReleased
+        | Kind::CommandRefused
+        | Kind::SirenSounding
+        | Kind::LampLit
         | Kind::PresenceCheckedIn
         | Kind::PresenceCheckedOut
         | Kind::PresencePending
@@ -84,6 +93,7 @@ pub const fn code(kind: Kind, say: Say) -> Option<Code> {
         | Kind::DeviceOffline
         | Kind::DeviceOnline
         | Kind::DeviceFault
+        | Kind::ActUnconfirmed
         | Kind::BridgeOnline
         | Kind::IngestRejected
         | Kind::IngestUnmapped

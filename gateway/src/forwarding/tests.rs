@@ -1,4 +1,4 @@
-//! What is shown of rows that wait, over a real file.
+//! What is told of rows that wait, over a real file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use domain::time::Timestamp;
@@ -16,7 +16,8 @@ const HANG: Duration = Duration::from_secs(20);
 /// A store under the eyes of the status task.
 struct Watched {
     box_: Running,
-    waiting: watch::Receiver<[Option<Duration>; 3]>,
+    waiting: watch::Receiver<Ages>,
+    unforwarded: watch::Receiver<Unforwarded>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -27,16 +28,27 @@ fn clock(up: Duration) -> BoxClock {
     BoxClock::new(clock, "boot", up, Trust::System)
 }
 
+fn told() -> (Told, watch::Receiver<Ages>, watch::Receiver<Unforwarded>) {
+    let told = Told {
+        ages: watch::Sender::new([None; 3]),
+        unforwarded: watch::Sender::default(),
+    };
+    let (ages, unforwarded) = (told.ages.subscribe(), told.unforwarded.subscribe());
+    (told, ages, unforwarded)
+}
+
 impl Watched {
     async fn start(box_: Running, up: Duration) -> Self {
-        let (ages, waiting) = watch::channel([None; 3]);
+        let (told, waiting, unforwarded) = told();
         let (stop, stopped) = watch::channel(false);
         let reader = box_.opened.reader.another().await.unwrap();
         let gauges = Arc::clone(&box_.gauges);
-        let task = watch_waiting(reader, clock(up), gauges, ages, stopped);
+        let afloat = box_.opened.store.afloat().subscribe();
+        let task = super::watch((reader, afloat), clock(up), gauges, told, stopped);
         Self {
             box_,
             waiting,
+            unforwarded,
             stop,
             task: tokio::spawn(task),
         }
@@ -76,8 +88,10 @@ async fn a_press_without_a_receipt_is_shown_as_not_forwarded_after_ten_seconds()
     let reader = young.box_.opened.reader.another().await.unwrap();
     let (stop, stopped) = watch::channel(false);
     let gauges = Arc::clone(&young.box_.gauges);
-    let (ages, mut waiting) = watch::channel([None; 3]);
-    let task = tokio::spawn(watch_waiting(reader, clock(old), gauges, ages, stopped));
+    let (told, mut waiting, _) = told();
+    let afloat = young.box_.opened.store.afloat().subscribe();
+    let task = super::watch((reader, afloat), clock(old), gauges, told, stopped);
+    let task = tokio::spawn(task);
     waiting.changed().await.unwrap();
     assert!(young.box_.gauges.not_forwarded.get());
     stop.send(true).unwrap();
@@ -135,5 +149,43 @@ async fn a_tombstone_made_now_does_not_make_an_old_press_forwarded() {
     let age = watched.look().await[0].unwrap();
     assert_eq!(age, Duration::from_millis(60_000 - 1));
     assert!(watched.box_.gauges.not_forwarded.get());
+    watched.stop().await;
+}
+
+/// A row that says this of the point `d/x`.
+fn row(kind: Kind, n: u64) -> crate::store::row::Entry {
+    let event = crate::testing::event(kind);
+    crate::store::row::Entry {
+        body: domain::wire::write_event(event).unwrap(),
+        ..entry(Lane::LifeSafety, n)
+    }
+}
+
+#[tokio::test]
+async fn only_alarms_count_and_each_is_named() {
+    let scratch = Scratch::new();
+    let box_ = Running::start(&scratch, 1).await;
+    let facts = [
+        Kind::GatewayStarted,
+        Kind::AlarmAcknowledged,
+        Kind::TestBegun,
+    ];
+    let rows = facts
+        .into_iter()
+        .zip(0..)
+        .map(|(kind, n)| row(kind, n))
+        .collect();
+    box_.opened.store.commit(submission(rows)).await.unwrap();
+    let mut watched = Watched::start(box_, Duration::from_secs(60)).await;
+    assert!(watched.look().await[0].unwrap() > NOT_FORWARDED_AFTER);
+    assert!(!watched.box_.gauges.not_forwarded.get());
+    let press = submission(vec![row(Kind::AlarmPressed, 9)]);
+    watched.box_.opened.store.commit(press).await.unwrap();
+    watched.look().await;
+    assert!(watched.box_.gauges.not_forwarded.get());
+    let alarms = watched.unforwarded.borrow().alarms.clone();
+    let point = crate::testing::event(Kind::AlarmPressed).source.unwrap();
+    assert_eq!(alarms, [(point, Hazard::Panic)].into());
+    assert!(!watched.unforwarded.borrow().unknown);
     watched.stop().await;
 }

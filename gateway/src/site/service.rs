@@ -1,0 +1,198 @@
+//! Points that are on test or out of service (D6): what is withheld from agencies, for how long, and what
+//! breaks through.
+//!
+//! Owns the sessions and bypasses in force and the stamp on an event. A stamp holds back nothing by itself:
+//! the event is recorded, sounds and shows all the same, and the cloud withholds it only if it knows of the
+//! same session. Never lets a panic through unsaid.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domain::command::{Bypass, Stamp, Test, TestKind};
+use domain::config::Role;
+use domain::id::{CommandId, PersonId, PointKey};
+use domain::kind::{Hazard, Kind};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A test session or a bypass.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Absence {
+    /// The command that began it, and its name.
+    pub id: CommandId,
+    /// Who gave it.
+    pub by: PersonId,
+    /// When it began, by the wall clock: only a restart asks.
+    pub begun_at: Timestamp,
+    /// What is out.
+    pub what: What,
+    /// Points that rang in it, and whether that activation is over: a second one is real.
+    pub rang: Vec<(PointKey, bool)>,
+    /// Conditions it holds back; at its end those still there are told anew.
+    pub held: Vec<(PointKey, Kind)>,
+    /// The hazard of its first alarm: another one is real.
+    pub hazard: Option<Hazard>,
+}
+
+/// What is out of full service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A test session.
+    Test(Test),
+    /// A point out of service.
+    Bypass(Bypass),
+}
+
+impl Absence {
+    /// How long it lasts from its begin.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        match &self.what {
+            What::Test(test) => test.span(),
+            What::Bypass(bypass) => bypass.span(),
+        }
+    }
+
+    /// How much of it is left after a restart, if the wall clock can say.
+    #[must_use]
+    pub fn left(&self, now: Timestamp, trusted: bool) -> Option<Duration> {
+        let elapsed = (trusted && self.begun_at <= now).then(|| now.since(self.begun_at))?;
+        let left = self.span().checked_sub(elapsed)?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Whether an alarm of that point is one of a drill that waits for the leader's mark.
+    #[must_use]
+    pub fn is_drill(&self) -> bool {
+        matches!(&self.what, What::Test(test) if test.kind == TestKind::Drill)
+    }
+
+    fn takes(&mut self, point: &PointKey, role: Role, kind: Kind) -> Option<Stamp> {
+        match &self.what {
+            What::Bypass(bypass) => (bypass.point == *point).then_some(Stamp::Bypass(self.id)),
+            What::Test(test) => {
+                let hazard = kind.hazard()?;
+                let is_other = self.hazard.is_some_and(|first| first != hazard);
+                let again = self.rang.iter().any(|(rang, over)| rang == point && *over);
+                if !test.covers(point, role) || is_other || again {
+                    return None;
+                }
+                self.hazard = Some(hazard);
+                if !self.rang.iter().any(|(rang, _)| rang == point) {
+                    self.rang.push((point.clone(), false));
+                }
+                Some(Stamp::Test(self.id))
+            }
+        }
+    }
+}
+
+/// What is out of full service at the centre.
+#[derive(Clone, Default)]
+pub struct Service {
+    absences: BTreeMap<CommandId, Absence>,
+    /// From before a restart: nothing is held back until the time says how much of it is left.
+    before: Vec<Absence>,
+    /// Changed since the marks were last taken.
+    touched: BTreeSet<CommandId>,
+}
+
+impl Service {
+    /// One that was in force before a restart.
+    pub fn restore(&mut self, absence: Absence) {
+        self.before.push(absence);
+    }
+
+    /// Whether some from before a restart wait to be judged.
+    #[must_use]
+    pub fn has_unjudged(&self) -> bool {
+        !self.before.is_empty()
+    }
+
+    /// Those from before a restart, to be begun again or ended.
+    pub fn take_unjudged(&mut self) -> Vec<Absence> {
+        std::mem::take(&mut self.before)
+    }
+
+    /// Begins one.
+    pub fn begin(&mut self, absence: Absence) {
+        self.touched.insert(absence.id);
+        self.absences.insert(absence.id, absence);
+    }
+
+    /// Ends one.
+    pub fn end(&mut self, id: CommandId) -> Option<Absence> {
+        self.touched.insert(id);
+        self.absences.remove(&id)
+    }
+
+    /// One in force.
+    #[must_use]
+    pub fn get(&self, id: CommandId) -> Option<&Absence> {
+        self.absences.get(&id)
+    }
+
+    /// The bypass of a point.
+    #[must_use]
+    pub fn bypass_of(&self, point: &PointKey) -> Option<CommandId> {
+        let is_it =
+            |absence: &&Absence| matches!(&absence.what, What::Bypass(b) if b.point == *point);
+        self.absences.values().find(is_it).map(|absence| absence.id)
+    }
+
+    /// Whether an activation is held back, and by what. A bypass comes before a test.
+    pub fn stamp(&mut self, point: &PointKey, role: Role, kind: Kind) -> Option<Stamp> {
+        let bypass = self.bypass_of(point);
+        let first = bypass.into_iter().chain(self.absences.keys().copied());
+        let order: Vec<CommandId> = first.collect();
+        for id in order {
+            let Some(absence) = self.absences.get_mut(&id) else {
+                continue;
+            };
+            if let Some(stamp) = absence.takes(point, role, kind) {
+                let condition = (point.clone(), kind);
+                if !absence.held.contains(&condition) {
+                    absence.held.push(condition);
+                }
+                self.touched.insert(id);
+                return Some(stamp);
+            }
+        }
+        None
+    }
+
+    /// A condition is not held back any more: it ended, or it is told anew.
+    pub fn let_go(&mut self, point: &PointKey, kind: Kind) {
+        for (id, absence) in &mut self.absences {
+            let before = absence.held.len();
+            absence.held.retain(|(held, k)| held != point || *k != kind);
+            if absence.held.len() != before {
+                self.touched.insert(*id);
+            }
+        }
+    }
+
+    /// The activation of a point is over; its next one is a second one.
+    pub fn over(&mut self, point: &PointKey) {
+        for (id, absence) in &mut self.absences {
+            let ended = absence
+                .rang
+                .iter_mut()
+                .find(|(rang, over)| rang == point && !over);
+            if let Some((_, over)) = ended {
+                *over = true;
+                self.touched.insert(*id);
+            }
+        }
+    }
+
+    /// What must be written down, with what became of it.
+    pub fn take_touched(&mut self) -> Vec<(CommandId, Option<&Absence>)> {
+        let touched = std::mem::take(&mut self.touched);
+        touched
+            .into_iter()
+            .map(|id| (id, self.absences.get(&id)))
+            .collect()
+    }
+}
