@@ -131,6 +131,8 @@ pub(super) fn router(page: Arc<Page>) -> Router {
             "/words.json",
             get(|| async { file(words::WORDS, "application/json") }),
         )
+        // Browsers ask for it unasked.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/api/lamp", get(lamp))
         .route("/api/session", post(log_in))
         .route("/api/session/end", post(log_out))
@@ -156,6 +158,10 @@ pub(super) fn redirect(page: Arc<Page>, port: u16) -> Router {
         answer
     };
     Router::new()
+        .route(
+            "/page.css",
+            get(|| async { file(words::STYLE, "text/css") }),
+        )
         .fallback(get(lead))
         .with_state(page)
         .layer(from_fn(guard))

@@ -153,7 +153,7 @@ function banner(status) {
   const late = status.not_forwarded;
   if (late) {
     const cases = late.alarms.map((one) => {
-      const line = make("li", "", say(one.kind), place(one) + "，" + at(one.at));
+      const line = make("li", "", text(one.kind, "zh") + "：" + place(one), make("div", "", at(one.at), " ", ago(one.at, status.now)));
       if (one.silent) {
         line.append(make("span", "en", text("silent", "zh") + " " + text("silent", "en")));
       }
@@ -179,8 +179,13 @@ function card(title, ...inner) {
   return make("div", "card", make("h2", "", say(title)), ...inner);
 }
 
+/** Each part on a line of its own: a number beside a time would read as one. */
+function lines(parts) {
+  return parts.filter((part) => part !== "").map((part) => make("div", "", part));
+}
+
 function row(left, right) {
-  return make("li", "row", make("div", "wrap", ...left), make("div", "", ...right));
+  return make("li", "row", make("div", "wrap", ...left), make("div", "", ...lines(right)));
 }
 
 function alarmRow(alarm, now) {
@@ -225,27 +230,23 @@ function showStatus(status) {
   }
   parts.push(faultCard(status));
   const facts = make("dl", "");
-  const fact = (code, ...value) => facts.append(make("dt", "", say(code)), make("dd", "", ...value));
+  const fact = (code, ...value) => facts.append(make("dt", "", say(code)), make("dd", "", ...lines(value)));
   fact("cloud", say(status.cloud.up ? "cloud_up" : "cloud_down"), ago(status.cloud.since, status.now));
-  if (status.cloud.trouble) {
-    fact("cloud_trouble", make("code", "", status.cloud.trouble));
-  }
   fact("config", String(status.config.version), status.config.made_at ? ago(status.config.made_at, status.now) : "");
   fact("connected", String(status.devices_connected));
   for (const lane of status.lanes) {
     const age = lane.oldest_s === null ? "" : ago(status.now - lane.oldest_s * 1000, status.now);
     fact("lane_" + lane.lane, String(lane.rows), age);
   }
-  parts.push(card("box", facts, make("p", "quiet", "ID " + status.gateway)));
+  const trouble = status.cloud.trouble
+    ? make("p", "quiet wrap", say("cloud_trouble"), make("code", "", status.cloud.trouble)) : "";
+  parts.push(card("box", facts, trouble, make("p", "quiet wrap", "ID " + status.gateway)));
   const devices = status.devices.map((device) => {
     const roles = device.roles.map((role) => text("role_" + role, "zh")).join("、");
     const name = [device.zone, device.device].filter(Boolean).join("，");
     const heard = device.heard ? [at(device.heard), ago(device.heard, status.now)] : [say("never_heard")];
-    const notes = [roles];
-    if (!device.supervised) {
-      notes.push(make("span", "en", text("unsupervised", "zh") + " " + text("unsupervised", "en")));
-    }
-    return row([make("h3", "", name), make("p", "quiet", ...notes)], heard);
+    const notes = device.supervised ? [] : [make("p", "quiet", say("unsupervised"))];
+    return row([make("h3", "", name), make("p", "quiet", roles), ...notes], heard);
   });
   parts.push(card("devices", make("p", "quiet", say("devices_note")), make("ul", "", ...devices)));
   put("status", ...parts);
@@ -291,10 +292,11 @@ function meaning(line) {
     return [make("p", "", say("became_" + line.became))];
   }
   return line.events.map((event) => {
-    const parts = [say(event.kind), " "];
-    parts.push(make("span", "tag", text("state_" + event.state, "zh"), " ", event.severity));
+    const tag = text("state_" + event.state, "zh") + "，" + text("severity_" + event.severity, "zh");
+    const parts = [make("div", "", make("b", "", text(event.kind, "zh")), " ", make("span", "tag", tag))];
+    parts.push(make("span", "en", event.kind + " " + event.state + " " + event.severity));
     if (event.unread) {
-      parts.push(say("unread_" + event.unread));
+      parts.push(make("div", "", say("unread_" + event.unread)));
     }
     return make("div", "", ...parts);
   });
@@ -316,7 +318,7 @@ function signal(line) {
     }
   } else {
     parts.push(make("p", "quiet wrap", say("hidden_" + line.hidden), make("code", "", "SHA-256 " + line.digest.slice(0, 16))));
-    if (line.unread) {
+    if (line.unread && !line.events.some((event) => event.unread)) {
       parts.push(make("p", "quiet", say("unread_" + line.unread)));
     }
   }
