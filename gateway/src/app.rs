@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ambient::{Clock, Entropy, NoEntropy};
 use domain::digest::to_hex;
 use domain::id::EpochId;
+use domain::time::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -148,10 +149,15 @@ pub async fn run(config: &Config, end: impl Future<Output = ()>) -> Result<(), R
     let addresses = config.data_dir.join("addresses.json");
     let _alone = make_ready(&config.data_dir, &addresses)?;
     let common = common(config)?;
-    let lan = config.lan.as_ref().map(lan::server_config).transpose()?;
+    let tls = config.lan.as_ref().map(lan::server_config).transpose()?;
+    if let Some(files) = &config.lan {
+        let until = lan::valid_until(files, Clock::system().now())?;
+        let since_1970 = until.since(Timestamp::from_micros(0));
+        common.gauges.lan_until.set(since_1970.as_secs());
+    }
     let bound = broker::bind(Settings {
         doors: config.mqtt.clone(),
-        tls: lan,
+        tls,
         limits: broker::Limits::default(),
     })
     .await?;

@@ -70,6 +70,8 @@ pub struct Gauges {
     pub publishes_failed: Number,
     /// Connections to the cloud that were lost or refused.
     pub reconnects: Number,
+    /// When the box's certificate for its centre's network runs out, in seconds since 1970; 0 = it has none.
+    pub lan_until: Number,
     /// A life-safety event has waited for its receipt for longer than allowed (G7).
     pub not_forwarded: Flag,
 }

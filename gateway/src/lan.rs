@@ -7,12 +7,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use domain::time::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
+use x509_parser::parse_x509_certificate;
 
 use crate::identity::complain_if_open;
 
@@ -77,6 +80,31 @@ pub fn server_config(files: &LanFiles) -> Result<Arc<ServerConfig>, LanError> {
         })
 }
 
+/// How long before its certificate runs out the box begins to complain: time for a visit.
+const RENEWAL: Duration = Duration::from_secs(60 * 86_400);
+
+/// When the box's certificate runs out. Complains if that is near or past.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn valid_until(files: &LanFiles, now: Timestamp) -> Result<Timestamp, LanError> {
+    let chain = chain(&files.certificate)?;
+    let own = chain
+        .first()
+        .and_then(|own| parse_x509_certificate(own).ok());
+    let (_, own) = own.ok_or_else(|| LanError::NoCertificate(files.certificate.clone()))?;
+    let seconds = own.validity().not_after.timestamp();
+    let until = Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+    if until < now.after(RENEWAL) {
+        tracing::warn!(
+            until_seconds = seconds,
+            "the box's certificate for its centre's network runs out: devices that check it will be silent; \
+             renew it with `antuo-cloud lan-certificate`"
+        );
+    }
+    Ok(until)
+}
+
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, LanError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -130,5 +158,23 @@ mod tests {
         };
         let said = server_config(&files).unwrap_err().to_string();
         assert!(said.contains("/nowhere/lan.pem") && said.contains("--lan-name"));
+    }
+
+    #[test]
+    fn the_end_of_the_certificate_is_known() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["box.local".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2029, 2, 21);
+        let scratch = Scratch::new();
+        let files = LanFiles {
+            certificate: scratch.path().join("lan.pem"),
+            key: scratch.path().join("lan.key"),
+        };
+        let now = Timestamp::from_micros(0);
+        fs::write(&files.certificate, "junk").unwrap();
+        assert!(valid_until(&files, now).is_err());
+        fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        let until = valid_until(&files, now).unwrap();
+        assert_eq!(until.micros(), 1_866_326_400_000_000);
     }
 }

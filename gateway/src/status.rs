@@ -195,6 +195,7 @@ fn text(shown: &Shown) -> String {
         ("antuo_box_shed_total", &gauges.shed),
         ("antuo_box_publishes_total", &gauges.publishes),
         ("antuo_box_publishes_failed_total", &gauges.publishes_failed),
+        ("antuo_box_lan_certificate_until_seconds", &gauges.lan_until),
     ] {
         line(&mut out, name, "", number.get());
     }

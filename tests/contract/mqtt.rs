@@ -60,6 +60,10 @@ async fn foreign_clients_talk_at_every_door() -> Result<()> {
     let (world, gateway, button, _receiver) = world_with_every_door().await?;
     let ca = world.lan_ca(&gateway);
     let doors = world.doors(&gateway)?;
+    let metrics = world.box_metrics(&gateway).await?;
+    let until = "antuo_box_lan_certificate_until_seconds ";
+    let named = metrics.split(until).nth(1).context("no such figure")?;
+    assert!(!named.starts_with('0'), "{metrics}");
     let schemes: Vec<_> = doors.iter().map(|door| door.scheme).collect();
     assert_eq!(schemes, ["mqtt", "mqtts", "ws", "wss"]);
     for door in doors {

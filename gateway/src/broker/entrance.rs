@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, split};
@@ -19,8 +20,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 
+use super::Limits;
 use super::connection::attend;
-use super::frames::{self, Frames};
+use super::frames::{self, Doorstep, Frames};
 use super::listener::{Admitted, House};
 use super::report::{CloseReason, Refusal};
 use super::visit::{Visit, ended};
@@ -58,14 +60,18 @@ pub(super) async fn enter(
             }
         }
         Entrance::WebSocket => {
-            let upgraded = upgrade(socket, visit.house.limits.packet_bytes);
+            let (limits, logged_in) = (visit.house.limits, visit.admitted.logged_in());
+            let upgraded = upgrade(socket, limits, logged_in);
             if let Some(stream) = shake(&mut visit, upgraded).await {
                 speak(stream, visit).await;
             }
         }
         Entrance::WebSocketTls(acceptor) => {
-            let bytes = visit.house.limits.packet_bytes;
-            let upgraded = async { upgrade(tls(&acceptor, socket).await?, bytes).await };
+            let (limits, logged_in) = (visit.house.limits, visit.admitted.logged_in());
+            let upgraded = async {
+                let stream = tls(&acceptor, socket).await?;
+                upgrade(stream, limits, logged_in).await
+            };
             if let Some(stream) = shake(&mut visit, upgraded).await {
                 speak(stream, visit).await;
             }
@@ -123,18 +129,24 @@ async fn tls(acceptor: &TlsAcceptor, socket: TcpStream) -> Result<TlsStream<TcpS
     })
 }
 
-async fn upgrade<S>(stream: S, message_bytes: usize) -> Result<Frames<S>, Unshaken>
+async fn upgrade<S>(
+    stream: S,
+    limits: Limits,
+    logged_in: Arc<AtomicBool>,
+) -> Result<Frames<Doorstep<S>>, Unshaken>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let config = frames::config(message_bytes);
+    let stream = Doorstep::new(stream, limits.connect_bytes, logged_in);
+    let config = frames::config(limits.packet_bytes);
     let upgraded = accept_hdr_async_with_config(stream, answer, Some(config)).await;
     upgraded.map(Frames::new).map_err(|error| {
         tracing::debug!(%error, "no WebSocket upgrade");
-        let gone = matches!(
-            error,
-            Error::Io(_) | Error::Protocol(ProtocolError::HandshakeIncomplete)
-        );
+        let gone = if let Error::Io(error) = &error {
+            error.kind() != io::ErrorKind::FileTooLarge
+        } else {
+            matches!(error, Error::Protocol(ProtocolError::HandshakeIncomplete))
+        };
         if gone {
             Unshaken::Gone
         } else {

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -28,6 +30,65 @@ pub(super) fn config(message_bytes: usize) -> WebSocketConfig {
         .write_buffer_size(0)
         .max_message_size(Some(message_bytes))
         .max_frame_size(Some(message_bytes))
+}
+
+/// What a stranger may make us hold: a message is kept whole before anyone sees it, so its bytes are counted
+/// below the WebSocket, the upgrade's included, until the client has logged in. Beyond: the read fails with
+/// [`io::ErrorKind::FileTooLarge`].
+pub(super) struct Doorstep<S> {
+    stream: S,
+    left: usize,
+    logged_in: Arc<AtomicBool>,
+}
+
+impl<S> Doorstep<S> {
+    pub(super) fn new(stream: S, bytes: usize, logged_in: Arc<AtomicBool>) -> Self {
+        Self {
+            stream,
+            left: bytes,
+            logged_in,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Doorstep<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.logged_in.load(Ordering::Relaxed) {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+        }
+        let room = self.left.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.left -= read;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Doorstep<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// See the module's head. What breaks WebSocket's rules fails the read with [`io::ErrorKind::InvalidData`].

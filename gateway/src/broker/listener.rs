@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -348,6 +349,7 @@ impl Door {
             address,
             arrival,
             evicted,
+            logged_in: Arc::default(),
         })
     }
 
@@ -363,9 +365,15 @@ pub(super) struct Admitted {
     address: IpAddr,
     arrival: u64,
     evicted: oneshot::Receiver<Infallible>,
+    logged_in: Arc<AtomicBool>,
 }
 
 impl Admitted {
+    /// Turns true once it is [`Self::identified`].
+    pub(super) fn logged_in(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.logged_in)
+    }
+
     /// Returns when the place was given to a newcomer. Not to be awaited again, nor after
     /// [`Self::identified`].
     pub(super) async fn evicted(&mut self) {
@@ -375,7 +383,9 @@ impl Admitted {
     /// Leaves the queue of those not logged in. False: too late, evicted.
     pub(super) fn identified(&self) -> bool {
         let mut queue = self.door.lock();
-        queue.unidentified.remove(&self.arrival).is_some()
+        let in_time = queue.unidentified.remove(&self.arrival).is_some();
+        self.logged_in.store(in_time, Ordering::Relaxed);
+        in_time
     }
 }
 

@@ -265,7 +265,8 @@ pub const UNIDENTIFIED: usize = 256;
 pub const PER_ADDRESS: usize = 256;
 /// Bytes of one packet, and of one WebSocket message. Beyond: connection closed, [`CloseReason::Oversized`].
 pub const PACKET_BYTES: usize = 256 * 1024;
-/// Bytes of a CONNECT, which comes from anyone. Beyond: closed, [`CloseReason::Oversized`].
+/// Bytes of a CONNECT, which comes from anyone; on a WebSocket, of all that comes before the log-in. Beyond:
+/// closed, [`CloseReason::Oversized`], or [`Refusal::WebSocket`] before the upgrade.
 pub const CONNECT_BYTES: usize = 16 * 1024;
 /// Uncommitted publishes of one connection, of either QoS. Beyond: it is not read from.
 pub const PENDING_PUBLISHES: usize = 20;

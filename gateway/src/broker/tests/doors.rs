@@ -268,6 +268,28 @@ async fn a_message_beyond_the_limit_ends_its_connection() {
 }
 
 #[tokio::test]
+async fn a_stranger_cannot_make_us_hold_a_large_message() {
+    let bench = Bench::start(Limits::default()).await;
+    // Larger than a CONNECT may be, not than a message.
+    let mut socket = bench.websocket().await;
+    let large = Message::binary(vec![0x10; CONNECT_BYTES + 1]);
+    socket.send(large).await.unwrap();
+    bench.closed(CloseReason::Oversized, 1).await;
+    let head = format!("GET /mqtt HTTP/1.1\r\nX: {}", "x".repeat(CONNECT_BYTES));
+    let mut stranger = Raw(TcpStream::connect(bench.doors.websocket[0]).await.unwrap());
+    stranger.send(head.as_bytes()).await;
+    stranger.expect_close().await;
+    assert_eq!(bench.refused(Refusal::WebSocket), 1);
+    // The same bytes are no offence of a client that is logged in.
+    let mut guest = Raw(Frames::new(bench.websocket().await));
+    guest.send(&Connect::new("btn", "c").bytes()).await;
+    guest.expect(&CONNACK_OK).await;
+    let many = PINGREQ.repeat(CONNECT_BYTES);
+    guest.send(&many).await;
+    guest.expect(&PINGRESP.repeat(CONNECT_BYTES)).await;
+}
+
+#[tokio::test]
 async fn whoever_goes_without_a_word_is_gone_on_every_door() {
     let bench = Bench::start(Limits::default()).await;
     let clients = behind_every_door(&bench).await;

@@ -2,7 +2,9 @@
 
 mod acks;
 mod clients;
+pub(super) mod corpus;
 mod doors;
+mod fuzz;
 mod hostile;
 mod limits;
 mod listening;

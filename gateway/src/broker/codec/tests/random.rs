@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::fields::Frame;
 use super::oracle::client_frame;
 use super::*;
+use crate::broker::tests::corpus::corpus;
 use crate::broker::topic::{TopicLimits, check_filter, check_name};
 
 /// Small packets of every kind, for chance to work on.
@@ -37,9 +38,16 @@ const SEEDS: [&str; 22] = [
     "10 10 0004 4d515454 05 02 003c 02 17 00 0001 63",
 ];
 
+/// What real clients sent.
+fn real() -> Vec<Vec<u8>> {
+    let conversations = corpus().into_iter();
+    conversations.flat_map(|one| one.packets).collect()
+}
+
 fn seed() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         (0..SEEDS.len()).prop_map(|index| hex(SEEDS[index])),
+        proptest::sample::select(real()),
         client_frame().prop_map(|(_, frame)| frame),
     ]
 }
@@ -262,11 +270,10 @@ proptest! {
 
 #[test]
 fn the_seeds_are_sound() {
-    for seed in SEEDS {
-        let frame = hex(seed);
+    for frame in SEEDS.map(hex).into_iter().chain(real()) {
         let taken = [Version::V3, Version::V5].map(|version| read(version, &frame, TOPIC).is_ok());
         let first = read_connect(&frame, TOPIC).is_ok();
-        assert!(first || taken.contains(&true), "{seed}");
+        assert!(first || taken.contains(&true), "{frame:02x?}");
         examine(&frame);
     }
 }
