@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use domain::event::{Event, State};
 use domain::id::PointKey;
-use domain::kind::{Hazard, Kind, Lane, Severity};
+use domain::kind::{Hazard, Kind, Severity};
 use domain::time::{Age, Timestamp};
 use domain::wire::{Says, read_body};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::clock::{BoxClock, age};
+use crate::forwarding::NOT_FORWARDED_AFTER;
 use crate::intake::Ask;
 use crate::site::{Now, View, is_silent};
+use crate::store::afloat::Afloat;
 use crate::store::{ReadError, Reader};
 use crate::uplink::Link;
 
@@ -26,8 +28,6 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Rows of life safety looked through. Beyond: alarms may be among the rest, and the page says so.
 const ROWS: usize = 500;
-/// Bytes of them.
-const BYTES: usize = 1024 * 1024;
 
 /// One look.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ pub struct WaitingAlarm {
 /// Takes looks.
 pub struct Looks {
     asks: mpsc::Sender<Ask>,
+    afloat: watch::Receiver<Afloat>,
     clock: BoxClock,
     inner: Mutex<Inner>,
 }
@@ -79,11 +80,17 @@ struct Inner {
 }
 
 impl Looks {
-    /// Over an intake and a store.
+    /// Over an intake, a store, and what is kept in memory while the disk takes nothing.
     #[must_use]
-    pub fn new(asks: mpsc::Sender<Ask>, reader: Reader, clock: BoxClock) -> Self {
+    pub fn new(
+        asks: mpsc::Sender<Ask>,
+        reader: Reader,
+        afloat: watch::Receiver<Afloat>,
+        clock: BoxClock,
+    ) -> Self {
         Self {
             asks,
+            afloat,
             clock,
             inner: Mutex::new(Inner { reader, last: None }),
         }
@@ -104,7 +111,14 @@ impl Looks {
                 (last.view.clone(), last.viewed)
             }),
         };
-        let waiting = match waiting(&mut inner.reader, &self.clock, view.as_deref()).await {
+        let waiting = match waiting(
+            &mut inner.reader,
+            &self.afloat,
+            &self.clock,
+            view.as_deref(),
+        )
+        .await
+        {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(error = %crate::chain(&error), "the store cannot be read");
@@ -140,34 +154,33 @@ impl Looks {
     }
 }
 
+/// Looks through what the cloud has not receipted, on the disk and in memory.
 async fn waiting(
     reader: &mut Reader,
+    afloat: &watch::Receiver<Afloat>,
     clock: &BoxClock,
     view: Option<&View>,
 ) -> Result<Waiting, ReadError> {
-    let mut found = Waiting::default();
-    let mut left = ROWS;
-    for head in reader.streams().await? {
-        if head.stream.lane != Lane::LifeSafety || head.ledger.rows == 0 {
-            continue;
-        }
-        let (after, through) = (head.ledger.through_seq, head.ledger.last_seq);
-        let rows = reader
-            .page(head.stream, after, through, left + 1, BYTES)
-            .await?;
-        let is_last = |seq: u64| seq >= through;
-        found.doubtful |= rows.len() > left || rows.last().is_some_and(|r| !is_last(r.to_seq));
-        left = left.saturating_sub(rows.len());
-        for row in rows {
-            match read_body(&row.body).ok().map(event_of) {
-                Some(Some(event)) if is_alarm(&event) => {
-                    let of_this_boot = head.boot == *clock.boot();
-                    let age = age(row.received, of_this_boot, &clock.now());
-                    found.alarms.push(waiting_alarm(event, age, view));
-                }
-                Some(_) => {}
-                None => found.doubtful = true,
+    let mut rows = reader.waiting_life_safety(ROWS + 1).await?;
+    let here = clock.boot().to_string();
+    let floating = afloat.borrow().life_safety(ROWS + 1);
+    let floating = floating.into_iter();
+    rows.extend(floating.map(|held| (held.received, here.clone(), held.body)));
+    let mut found = Waiting {
+        alarms: Vec::new(),
+        doubtful: rows.len() > ROWS,
+    };
+    for (received, boot, body) in rows {
+        let age = age(received, boot == here, &clock.now());
+        let (Age::Known(ms) | Age::AtLeast(ms)) = age;
+        let age = Duration::from_millis(ms);
+        match read_body(&body).ok().and_then(event_of) {
+            Some(event) if is_alarm(&event) => {
+                found.alarms.push(waiting_alarm(event, age, view));
             }
+            Some(_) => {}
+            // It may have been an alarm.
+            None => found.doubtful |= age > NOT_FORWARDED_AFTER,
         }
     }
     found
@@ -191,8 +204,7 @@ fn is_alarm(event: &Event) -> bool {
     of_people && event.state == State::Raised && event.severity != Severity::Test
 }
 
-fn waiting_alarm(event: Event, age: Age, view: Option<&View>) -> WaitingAlarm {
-    let (Age::Known(ms) | Age::AtLeast(ms)) = age;
+fn waiting_alarm(event: Event, age: Duration, view: Option<&View>) -> WaitingAlarm {
     let is_panic = event.kind.hazard() == Some(Hazard::Panic);
     let enrolment = event
         .source
@@ -201,7 +213,7 @@ fn waiting_alarm(event: Event, age: Age, view: Option<&View>) -> WaitingAlarm {
     WaitingAlarm {
         kind: event.kind,
         at: event.received_at,
-        age: Duration::from_millis(ms),
+        age,
         // One that nobody enrols any more is shown to fewer rather than more.
         silent: is_panic && enrolment.is_none_or(is_silent),
         point: event.source,

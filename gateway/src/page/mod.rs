@@ -121,11 +121,12 @@ pub async fn serve(
     let followed = line.subscribe();
     let following = tokio::spawn(look::follow(shown.link.clone(), clock.clone(), line));
     let pins = Pins::new(&entropy)?;
+    let afloat = shown.afloat.clone();
     let page = Arc::new(Page {
         shown,
         config,
         signals,
-        looks: Looks::new(asks, reader, clock.clone()),
+        looks: Looks::new(asks, reader, afloat, clock.clone()),
         line: followed,
         clock,
         entropy,

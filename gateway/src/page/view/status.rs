@@ -193,6 +193,7 @@ fn faults(shown: &Shown, look: &Look, line: &Line) -> Vec<Fault> {
         damaged,
         ..
     } = *shown.standing.borrow();
+    let afloat = shown.afloat.borrow().epoch().is_some();
     let (rejected, unmapped) = (shown.gauges.rejected.get(), shown.gauges.unmapped.get());
     let qos0 = &shown.broker.publishes_qos0;
     let qos0 = qos0.load(Ordering::Relaxed);
@@ -200,7 +201,7 @@ fn faults(shown: &Shown, look: &Look, line: &Line) -> Vec<Fault> {
     [
         (*shown.version.borrow() == 0, "no_config", None, None),
         (!line.up, "link_down", down, None),
-        (failing, "store_failing", None, None),
+        (failing || afloat, "store_failing", None, None),
         (shedding, "store_full", None, None),
         (damaged, "store_damaged", None, None),
         (is_stale(look), "not_answering", None, None),
