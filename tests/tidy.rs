@@ -24,7 +24,7 @@ const HOUSES: &[House] = &[
             (8, &["main", "app"]),
             (7, &["status"]),
             (6, &["intake", "uplink", "config"]),
-            (5, &["control"]),
+            (5, &["control", "bridge"]),
             (4, &["store", "broker", "decode"]),
             (3, &["clock"]),
             (2, &["site"]),
@@ -79,6 +79,9 @@ const HOUSES: &[House] = &[
 const DECISION_CODE: &[&str] = &[
     "domain/src",
     "gateway/src/adapter",
+    "gateway/src/bridge/settings",
+    "gateway/src/intake/queue",
+    "gateway/src/intake/unacknowledged",
     "gateway/src/hub",
     "gateway/src/site",
     "gateway/src/store/outbox",

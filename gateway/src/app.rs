@@ -18,12 +18,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::bridge::{self, SettingsFault};
 use crate::broker::{self, Access, BindError, Bound, Memory, Notice, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
-use crate::intake::{Ears, Intake, Parts, remembered};
+use crate::intake::{Ears, Intake, Parts, Unacknowledged, remembered};
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
@@ -63,6 +64,9 @@ pub enum RunError {
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The log-in at a broker of the centre's.
+    #[error("bridge")]
+    Bridge(#[from] SettingsFault),
     /// Another process keeps the folder.
     #[error("another box uses {}; end it first, or give this one a data_dir of its own", .0.display())]
     InUse(PathBuf),
@@ -98,10 +102,12 @@ struct Channels {
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
+    bridges: (bridge::Board, Vec<bridge::Seat>),
+    unacknowledged: watch::Sender<Unacknowledged>,
 }
 
 impl Channels {
-    fn new() -> Self {
+    fn new(config: &Config, clock: &BoxClock) -> Self {
         Self {
             access: watch::Sender::new(Arc::new(Access::default())),
             version: watch::Sender::new(0),
@@ -109,6 +115,8 @@ impl Channels {
             waiting: watch::Sender::new([None; 3]),
             configs: mpsc::channel(CONFIGS),
             work: mpsc::channel(WORK),
+            bridges: bridge::board(&config.bridges, clock.now().monotonic),
+            unacknowledged: watch::Sender::default(),
         }
     }
 }
@@ -226,6 +234,7 @@ fn start(
         intake,
         ears,
         work,
+        bridges,
         memory,
         access,
         shown,
@@ -242,7 +251,11 @@ fn start(
     let stop = stopped.clone();
     let serving = broker::serve(bound, access, work, memory, notices, counters, stop);
     let watching = status::watch_waiting(looking, clock.clone(), gauges, waiting, stopped.clone());
-    vec![
+    let mut running: Vec<_> = bridges
+        .into_iter()
+        .map(|bridge| tokio::spawn(bridge.run(stopped.clone())))
+        .collect();
+    running.extend([
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
         tokio::spawn(intake.run(ears)),
@@ -251,7 +264,8 @@ fn start(
         tokio::spawn(watching),
         tokio::spawn(inspect(inspecting, clock, stopped.clone())),
         writing,
-    ]
+    ]);
+    running
 }
 
 /// All that works with the store, wired and not yet at work; the writer alone runs, and ends when the others
@@ -261,6 +275,7 @@ struct Begun {
     intake: Intake,
     ears: Ears,
     work: mpsc::Sender<broker::Work>,
+    bridges: Vec<bridge::Driver>,
     memory: Memory,
     access: watch::Receiver<Arc<Access>>,
     shown: Shown,
@@ -280,6 +295,7 @@ impl Begun {
             intake,
             ears: _,
             work: _,
+            bridges: _,
             memory: _,
             access: _,
             shown: _,
@@ -317,7 +333,7 @@ async fn wire(
     let looking = opened.reader.another().await?;
     let inspecting = (opened.store.clone(), opened.reader.another().await?);
     let damage = opened.store.damage();
-    let channels = Channels::new();
+    let channels = Channels::new(config, &common.clock);
     let shown = shown(common, &opened.store, &channels);
     let mut lanes = Lanes::new(epoch, Arc::clone(common.clock.boot()));
     lanes.backlog(opened.backlog);
@@ -342,7 +358,9 @@ async fn wire(
         work: channels.work.1,
         configs: channels.configs.1,
         standing: opened.store.standing(),
+        bridges: channels.bridges.0.clone(),
     };
+    let bridges = bridges(config, common, channels.bridges.1, &channels.work.0)?;
     let access = channels.access.subscribe();
     let parts = Parts {
         store: opened.store,
@@ -355,12 +373,14 @@ async fn wire(
         config_signing: common.identity.config_signing,
         access: channels.access,
         version: channels.version,
+        unacknowledged: channels.unacknowledged,
     };
     Ok(Begun {
         driver,
         intake: Intake::new(parts, &opened.configs, opened.marks, opened.previous),
         ears,
         work: channels.work.0,
+        bridges,
         memory,
         access,
         shown,
@@ -371,6 +391,31 @@ async fn wire(
         writing: tokio::spawn(opened.writer.run()),
         damage,
     })
+}
+
+fn bridges(
+    config: &Config,
+    common: &Common,
+    seats: Vec<bridge::Seat>,
+    work: &mpsc::Sender<broker::Work>,
+) -> Result<Vec<bridge::Driver>, SettingsFault> {
+    let driver = |(settings, seat): (&bridge::Settings, bridge::Seat)| {
+        let made = || format!("antuo-{}-{}", common.identity.gateway, settings.name);
+        Ok(bridge::Driver {
+            settings: settings.clone(),
+            client_id: settings.client_id.clone().unwrap_or_else(made),
+            password: settings.password()?,
+            marker: config
+                .data_dir
+                .join(format!("bridge-{}.session", settings.name)),
+            seat,
+            work: work.clone(),
+            clock: common.clock.clone(),
+            entropy: common.entropy.clone(),
+            pace: bridge::Pace::DEFAULT,
+        })
+    };
+    config.bridges.iter().zip(seats).map(driver).collect()
 }
 
 fn speaker(common: &Common, epoch: EpochId) -> Speaker {
@@ -388,6 +433,9 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         broker: Arc::default(),
         link: channels.link.subscribe(),
         standing: store.standing(),
+        bridges: channels.bridges.0.clone(),
+        unacknowledged: channels.unacknowledged.subscribe(),
+        clock: common.clock.clone(),
         version: channels.version.subscribe(),
         waiting: channels.waiting.subscribe(),
     }

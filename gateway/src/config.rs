@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use domain::id::DeviceId;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::bridge::{self, SettingsFault};
 use crate::clock::Trust;
 use crate::store::outbox::Limits;
 
@@ -29,8 +31,10 @@ pub struct Config {
     pub cloud_address: String,
     /// The name the cloud's certificate must carry.
     pub server_name: ServerName<'static>,
-    /// Where devices connect.
+    /// Where devices connect; empty only with a bridge.
     pub mqtt: Vec<SocketAddr>,
+    /// Brokers of the centre's own to listen to; no two have one name.
+    pub bridges: Vec<bridge::Settings>,
     /// Where the box tells how it is; loopback only.
     pub status: SocketAddr,
     /// What vouches for the wall clock.
@@ -65,8 +69,24 @@ pub enum ConfigError {
     #[error("cloud.server_name {0:?} is neither a host name nor an address")]
     ServerName(String),
     /// Nobody could connect.
-    #[error("mqtt.listen is empty; name at least one address, such as 192.168.1.10:1883")]
+    #[error(
+        "mqtt.listen is empty; name at least one address, such as 192.168.1.10:1883, or a [[bridge]]"
+    )]
     NoListener,
+    /// A `[[bridge]]` table.
+    #[error("bridge no. {number}")]
+    Bridge {
+        /// Its place in the file, from 1.
+        number: usize,
+        /// What is wrong.
+        source: SettingsFault,
+    },
+    /// Two bridges nobody could tell apart.
+    #[error("two bridges are called {0}")]
+    SameBridge(DeviceId),
+    /// Two bridges that would put each other out for ever.
+    #[error("two bridges call themselves {0:?} at one broker; leave client_id out")]
+    SameClient(String),
     /// The status page has no log-in.
     #[error("status.listen {0} is not on this machine; it has no log-in, so use 127.0.0.1")]
     StatusNotLocal(SocketAddr),
@@ -81,6 +101,8 @@ struct File {
     data_dir: PathBuf,
     cloud: Cloud,
     mqtt: Mqtt,
+    #[serde(default)]
+    bridge: Vec<bridge::Table>,
     status: Status,
     #[serde(default)]
     clock: Clock,
@@ -167,7 +189,8 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     }
     let server_name = ServerName::try_from(file.cloud.server_name.clone())
         .map_err(|_| ConfigError::ServerName(file.cloud.server_name))?;
-    if file.mqtt.listen.is_empty() {
+    let bridges = bridges(file.bridge)?;
+    if file.mqtt.listen.is_empty() && bridges.is_empty() {
         return Err(ConfigError::NoListener);
     }
     if !file.status.listen.ip().is_loopback() {
@@ -183,6 +206,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
         cloud_address: address,
         server_name,
         mqtt: file.mqtt.listen,
+        bridges,
         status: file.status.listen,
         clock: file.clock.trust,
         outbox: Limits {
@@ -191,6 +215,28 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
             ..Limits::DEFAULT
         },
     })
+}
+
+fn bridges(tables: Vec<bridge::Table>) -> Result<Vec<bridge::Settings>, ConfigError> {
+    let mut known: Vec<bridge::Settings> = Vec::with_capacity(tables.len());
+    for (index, table) in tables.into_iter().enumerate() {
+        let number = index + 1;
+        let read = bridge::Settings::read(table);
+        let bridge = read.map_err(|source| ConfigError::Bridge { number, source })?;
+        for other in &known {
+            if other.name == bridge.name {
+                return Err(ConfigError::SameBridge(bridge.name));
+            }
+            if let Some(id) = bridge.client_id.clone()
+                && other.client_id.as_ref() == Some(&id)
+                && other.address == bridge.address
+            {
+                return Err(ConfigError::SameClient(id));
+            }
+        }
+        known.push(bridge);
+    }
+    Ok(known)
 }
 
 #[cfg(test)]
@@ -224,6 +270,37 @@ listen = "127.0.0.1:9000"
         assert_eq!(config.outbox, Limits::DEFAULT);
         let moved = read(GOOD, Some("127.0.0.1:1")).unwrap();
         assert_eq!(moved.cloud_address, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn with_a_bridge_nobody_needs_to_connect_to_the_box() {
+        let bridge = |name: &str| {
+            format!(
+                "[[bridge]]\nname = \"{name}\"\naddress = \"127.0.0.1:1884\"\nclient_id = \"us\"\n\
+                 topics = [\"a\"]\n"
+            )
+        };
+        let deaf = GOOD.replace(r#"["127.0.0.1:1883"]"#, "[]");
+        let config = read(&format!("{deaf}{}", bridge("a")), None).unwrap();
+        assert!(config.mqtt.is_empty() && config.bridges.len() == 1);
+        let refused = |second: &str| {
+            let text = format!("{GOOD}{}{second}", bridge("a"));
+            crate::chain(&read(&text, None).unwrap_err())
+        };
+        assert!(refused(&bridge("a")).contains("are called a"));
+        assert!(refused(&bridge("b")).contains("\"us\" at one broker"));
+        let nameless = bridge("b c").replace("us", "them");
+        let told = refused(&nameless);
+        assert!(
+            told.contains("bridge no. 2") && told.contains("1 to 64"),
+            "{told}"
+        );
+        let mut known = bridge("b").replace("1884", "1885");
+        known.push_str("tls = true\n");
+        assert!(
+            refused(&known).contains("tls"),
+            "a setting of no meaning is refused"
+        );
     }
 
     #[test]

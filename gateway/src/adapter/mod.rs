@@ -54,6 +54,8 @@ struct Family {
     address: for<'t> fn(&'t str, &[u8], &Options) -> Option<&'t str>,
     /// Whether a topic looks like this family's when nobody says whose it is.
     is_spoken: fn(&str) -> bool,
+    /// How such a device is made to publish at QoS 1.
+    at_least_once: &'static str,
 }
 
 /// What an installer set beside address and role.
@@ -68,6 +70,7 @@ const FAMILIES: &[Family] = &[
         bridge: |_| None,
         address: |topic, _, _| Some(topic),
         is_spoken: antuo::is_spoken,
+        at_least_once: "publish at QoS 1, and again under the same id until the PUBACK comes",
     },
     Family {
         name: zigbee2mqtt::NAME,
@@ -75,6 +78,8 @@ const FAMILIES: &[Family] = &[
         bridge: zigbee2mqtt::bridge,
         address: zigbee2mqtt::address,
         is_spoken: zigbee2mqtt::is_spoken,
+        at_least_once: "set `qos: 1` at the device in zigbee2mqtt's configuration.yaml, or under \
+                        `device_options` for all of them",
     },
     Family {
         name: statestream::NAME,
@@ -82,6 +87,8 @@ const FAMILIES: &[Family] = &[
         bridge: statestream::bridge,
         address: statestream::address,
         is_spoken: |_| false,
+        at_least_once: "Home Assistant publishes its states at QoS 1: something between it and this box lowers \
+                        it, such as a bridge of its broker; set that to QoS 1",
     },
     Family {
         name: esphome::NAME,
@@ -89,6 +96,7 @@ const FAMILIES: &[Family] = &[
         bridge: esphome::bridge,
         address: esphome::address,
         is_spoken: esphome::is_spoken,
+        at_least_once: "set `qos: 1` at the entity in the node's YAML",
     },
 ];
 
@@ -252,6 +260,28 @@ pub fn read(book: &Book, signal: &Signal<'_>) -> Heard {
         Some(point) => Heard::NoAdapter(point.clone()),
         None => otherwise.unwrap_or(Heard::Foreign),
     }
+}
+
+/// The points that a message says something about, sorted.
+#[must_use]
+pub fn speakers(book: &Book, signal: &Signal<'_>) -> Vec<PointKey> {
+    let mut points: Vec<_> = match read(book, signal) {
+        Heard::Message(message) => message.readings.into_iter().map(|r| r.point).collect(),
+        Heard::NoAdapter(point) => vec![point],
+        Heard::NoEvidence | Heard::Unenrolled { .. } | Heard::Foreign => Vec::new(),
+    };
+    points.sort();
+    points.dedup();
+    points
+}
+
+/// How a device of that ecosystem is made to publish at QoS 1.
+#[must_use]
+pub fn at_least_once(ecosystem: &str) -> &'static str {
+    family(ecosystem).map_or(
+        "set the QoS of what it publishes to 1; if it cannot, a lost message stays lost",
+        |family| family.at_least_once,
+    )
 }
 
 impl Message {

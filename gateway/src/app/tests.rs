@@ -59,6 +59,7 @@ impl Home {
             identity: scratch.path().to_owned(),
             cloud_address: cloud.local_addr().unwrap().to_string(),
             server_name: ServerName::try_from("localhost").unwrap(),
+            bridges: vec![],
             mqtt: vec!["127.0.0.1:0".parse().unwrap()],
             status: "127.0.0.1:0".parse().unwrap(),
             clock: Trust::System,

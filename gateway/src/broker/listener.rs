@@ -32,9 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the broker cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// No address was given.
-    #[error("no address to listen on")]
-    NoAddress,
     /// The system refused one of the addresses.
     #[error("cannot listen on {address}")]
     Listen {
@@ -61,14 +58,11 @@ impl Bound {
     }
 }
 
-/// Opens every listener, or none.
+/// Opens every listener, or none. Without an address nobody can connect: the box then hears bridges only.
 ///
 /// # Errors
 /// [`BindError`] names the address that failed.
 pub async fn bind(settings: Settings) -> Result<Bound, BindError> {
-    if settings.listen.is_empty() {
-        return Err(BindError::NoAddress);
-    }
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for address in settings.listen {
         let (listener, bound) =

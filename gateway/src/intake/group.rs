@@ -1,5 +1,8 @@
 //! One commit's worth of work: decide, commit, settle.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ambient::Entropy;
 use domain::event::Event;
 use domain::kind::Kind;
@@ -8,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
-use crate::broker::{Ack, Planned, Publish, Work};
+use crate::broker::{Ack, Origin, Planned, Publish, Work};
 use crate::clock::Received;
-use crate::hub::Change;
+use crate::hub::{Change, Qos};
 use crate::site::{Action, Decision, Now};
 use crate::store::row::{Entry, Submission};
 
@@ -149,18 +152,41 @@ impl Intake {
         let signal = Signal {
             topic: &publish.message.topic,
             payload: &publish.message.payload,
-            retained: false,
+            retained: publish.origin == Origin::Kept,
             username: &publish.username,
         };
         let now = self.parts.clock.now();
         let mut chance = Chance::new(&self.parts.entropy);
         let decision = site.deliver(&signal, &now, &mut || chance.draw());
         chance.check()?;
+        if publish.message.qos == Qos::AtMostOnce {
+            self.note_unacknowledged(&signal, &publish.username, now.monotonic);
+        }
         self.add(decision, &now, into)
     }
 
+    /// Nobody sends such a message again should it be lost: whose it is will be shown.
+    fn note_unacknowledged(&self, signal: &Signal<'_>, through: &Arc<str>, now: Duration) {
+        let Some(site) = &self.site else {
+            return;
+        };
+        let speakers = site.speakers(signal);
+        if !speakers.is_empty() {
+            self.parts.unacknowledged.send_modify(|list| {
+                for enrolment in &speakers {
+                    list.note(enrolment, through, now);
+                }
+            });
+        }
+    }
+
     /// Local acts come first: they do not wait for a disk.
-    fn add(&self, decision: Decision, now: &Now, into: &mut Submission) -> Result<(), Unusable> {
+    pub(super) fn add(
+        &self,
+        decision: Decision,
+        now: &Now,
+        into: &mut Submission,
+    ) -> Result<(), Unusable> {
         for action in &decision.actions {
             announce(action);
         }

@@ -9,7 +9,9 @@ mod configure;
 mod group;
 mod memory;
 mod queue;
+mod unacknowledged;
 pub use memory::remembered;
+pub use unacknowledged::{FORGOTTEN_AFTER, Unacknowledged, Unsure};
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use crate::bridge::Board;
 use crate::broker::{Access, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
@@ -61,6 +64,8 @@ pub struct Parts {
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.
     pub version: watch::Sender<u64>,
+    /// Devices heard at QoS 0.
+    pub unacknowledged: watch::Sender<Unacknowledged>,
 }
 
 /// What the intake hears.
@@ -72,6 +77,8 @@ pub struct Ears {
     pub configs: mpsc::Receiver<SignedConfig>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
+    /// How the bridges to other brokers stand.
+    pub bridges: Board,
 }
 
 /// See the module's head.
@@ -146,17 +153,24 @@ impl Intake {
                 }
                 () = work => self.take_group(&mut ears.work).await,
                 config = ears.configs.recv(), if !configs_end => match config {
-                    Some(config) => self.configure(config).await,
+                    Some(config) => {
+                        self.configure(config).await;
+                        self.tell_bridges(&ears.bridges).await;
+                    }
                     None => configs_end = true,
                 },
                 Ok(()) = ears.standing.changed() => {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;
                 }
+                Ok(()) = ears.bridges.changed() => {
+                    self.tell_bridges(&ears.bridges).await;
+                }
                 () = sleep(patience) => {
                     self.tick().await;
                     let standing = *ears.standing.borrow();
                     self.tell(standing).await;
+                    self.tell_bridges(&ears.bridges).await;
                 }
             }
         }
@@ -184,7 +198,8 @@ impl Intake {
                 Work::Publish(publish) => {
                     self.parts.gauges.publishes.add(1);
                     let (reserved, bytes) = (publish.reserved, publish.message.payload.len());
-                    self.queue.push(reserved, bytes, publish);
+                    let username = Arc::clone(&publish.username);
+                    self.queue.push(&username, reserved, bytes, publish);
                 }
                 Work::Talk(talk) => self.talks.push(talk),
             }

@@ -1,6 +1,8 @@
 //! The intake between a real MQTT client and a real file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod lanes;
+
 use std::net::SocketAddr;
 
 use super::*;
@@ -50,6 +52,7 @@ impl Box_ {
             box_key: BoxKey::read_or_make(scratch.path(), &entropy).unwrap(),
             access,
             version: version_in,
+            unacknowledged: watch::Sender::default(),
         };
         let marks = std::mem::take(&mut running.opened.marks);
         let opened = &running.opened;
@@ -67,6 +70,7 @@ impl Box_ {
             work,
             configs: configs_out,
             standing: opened.store.standing(),
+            bridges: crate::bridge::board(&[], Duration::ZERO).0,
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod alarms;
+mod hops;
 mod movements;
 mod properties;
 mod silence;
