@@ -3,10 +3,12 @@
 //! Damage to the store that is met before anything listens is rescued in the same start; damage met later
 //! ends the process with an error, and the next start rescues it.
 
-use std::fs::{self, File, TryLockError};
+mod folder;
+
+use std::fs;
 use std::future::{Future, pending};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ use crate::uplink::lanes::Lanes;
 use crate::uplink::machine::{Speaker, Uplink};
 use crate::uplink::tls::{self, TlsError};
 use crate::uplink::{Driver, Link, Peer};
+use folder::{make_ready, remove};
 
 /// Messages and rows on their way from the MQTT server to the intake; beyond it connections are not read from.
 const WORK: usize = 1_024;
@@ -360,7 +363,17 @@ async fn wire(
         standing: opened.store.standing(),
         bridges: channels.bridges.0.clone(),
     };
-    let bridges = bridges(config, common, channels.bridges.1, &channels.work.0)?;
+    let bridges = bridge::drivers(
+        &config.bridges,
+        channels.bridges.1,
+        &bridge::Surroundings {
+            gateway: common.identity.gateway,
+            data_dir: &config.data_dir,
+            work: &channels.work.0,
+            clock: &common.clock,
+            entropy: &common.entropy,
+        },
+    )?;
     let access = channels.access.subscribe();
     let parts = Parts {
         store: opened.store,
@@ -391,31 +404,6 @@ async fn wire(
         writing: tokio::spawn(opened.writer.run()),
         damage,
     })
-}
-
-fn bridges(
-    config: &Config,
-    common: &Common,
-    seats: Vec<bridge::Seat>,
-    work: &mpsc::Sender<broker::Work>,
-) -> Result<Vec<bridge::Driver>, SettingsFault> {
-    let driver = |(settings, seat): (&bridge::Settings, bridge::Seat)| {
-        let made = || format!("antuo-{}-{}", common.identity.gateway, settings.name);
-        Ok(bridge::Driver {
-            settings: settings.clone(),
-            client_id: settings.client_id.clone().unwrap_or_else(made),
-            password: settings.password()?,
-            marker: config
-                .data_dir
-                .join(format!("bridge-{}.session", settings.name)),
-            seat,
-            work: work.clone(),
-            clock: common.clock.clone(),
-            entropy: common.entropy.clone(),
-            pace: bridge::Pace::DEFAULT,
-        })
-    };
-    config.bridges.iter().zip(seats).map(driver).collect()
 }
 
 fn speaker(common: &Common, epoch: EpochId) -> Speaker {
@@ -466,28 +454,6 @@ async fn log_notices(mut told: mpsc::Receiver<Notice>) {
                 tracing::warn!(username, why = why.as_str(), "device refused");
             }
         }
-    }
-}
-
-/// Makes the folder and takes it for this process alone, until the file given back is closed.
-fn make_ready(folder: &Path, addresses: &Path) -> Result<File, RunError> {
-    fs::create_dir_all(folder).map_err(failed("data_dir"))?;
-    let lock = File::create(folder.join("lock")).map_err(failed("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(RunError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
-    }
-    remove(addresses)?;
-    Ok(lock)
-}
-
-fn remove(addresses: &Path) -> Result<(), RunError> {
-    match fs::remove_file(addresses) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("addresses.json")(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

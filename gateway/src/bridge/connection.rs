@@ -84,7 +84,7 @@ fn options(driver: &Driver) -> MqttOptions {
     options.set_keep_alive(KEEP_ALIVE);
     options.set_max_packet_size(PACKET_BYTES_MAX, SENT_BYTES);
     if let (Some(log_in), Some(password)) = (&driver.settings.log_in, &driver.password) {
-        options.set_credentials(&log_in.username, password);
+        options.set_credentials(&log_in.username, password.as_str());
     }
     options
 }

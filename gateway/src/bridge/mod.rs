@@ -20,12 +20,13 @@ pub mod trial;
 
 use std::fs;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ambient::Entropy;
 use domain::backoff::Backoff;
+use domain::id::GatewayId;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -34,7 +35,9 @@ use crate::broker::Work;
 use crate::clock::BoxClock;
 pub use board::{Board, Counters, Line, Seat, Standing, board};
 use connection::{Ended, converse};
-pub use settings::{Address, LogIn, Settings, SettingsFault, TOPIC_BYTES, TOPICS_MAX, Table};
+pub use settings::{
+    Address, LogIn, Password, Settings, SettingsFault, TOPIC_BYTES, TOPICS_MAX, Table,
+};
 
 /// Messages of one bridge handed to the intake and not on disk yet. Beyond: its line is not read from. Below
 /// what the intake takes into one commit, so that a press read now is in the next one.
@@ -79,7 +82,7 @@ pub struct Driver {
     /// The box's name at that broker: the same for ever, since its session hangs on it.
     pub client_id: String,
     /// The secret of the log-in.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The file that tells that there was a session.
     pub marker: PathBuf,
     /// Where it shows how it stands.
@@ -94,6 +97,48 @@ pub struct Driver {
     pub pace: Pace,
 }
 
+/// What every bridge of the box works with.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The box.
+    pub gateway: GatewayId,
+    /// Where it keeps what it must remember.
+    pub data_dir: &'a Path,
+    /// Where messages go.
+    pub work: &'a mpsc::Sender<Work>,
+    /// Time.
+    pub clock: &'a BoxClock,
+    /// Chance.
+    pub entropy: &'a Entropy,
+}
+
+/// A driver for each bridge, to be run.
+///
+/// # Errors
+/// When the environment holds no secret for one.
+pub fn drivers(
+    bridges: &[Settings],
+    seats: Vec<Seat>,
+    with: &Surroundings<'_>,
+) -> Result<Vec<Driver>, SettingsFault> {
+    let driver = |(settings, seat): (&Settings, Seat)| {
+        let name = &settings.name;
+        let made = || format!("antuo-{}-{name}", with.gateway);
+        Ok(Driver {
+            settings: settings.clone(),
+            client_id: settings.client_id.clone().unwrap_or_else(made),
+            password: settings.password()?,
+            marker: with.data_dir.join(format!("bridge-{name}.session")),
+            seat,
+            work: with.work.clone(),
+            clock: with.clock.clone(),
+            entropy: with.entropy.clone(),
+            pace: Pace::DEFAULT,
+        })
+    };
+    bridges.iter().zip(seats).map(driver).collect()
+}
+
 impl Driver {
     /// Runs until told to stop; what was committed by then is acknowledged.
     pub async fn run(self, stop: watch::Receiver<bool>) {
@@ -104,10 +149,10 @@ impl Driver {
     }
 
     async fn keep_up(&self, mut stop: watch::Receiver<bool>) {
-        let mut failures = 0;
-        let mut told: Option<Arc<str>> = None;
+        let counters = &self.seat.counters;
+        let (mut failures, mut told) = (0, None);
         loop {
-            let connects = self.seat.counters.connects.get();
+            let before = counters.acknowledged.get();
             let line = AssertUnwindSafe(converse(self, stop.clone()));
             let trouble: Arc<str> = match line.catch_unwind().await {
                 Ok(Ended::Stopped | Ended::IntakeGone) => return,
@@ -115,17 +160,15 @@ impl Driver {
                 Ok(Ended::Lost(trouble)) => trouble,
                 Err(_) => "a defect of this program; see the log".into(),
             };
-            self.down(&trouble);
-            let name = &self.settings.name;
-            let is_new = told.as_ref() != Some(&trouble);
-            if is_new || connects != self.seat.counters.connects.get() {
-                tracing::warn!(bridge = %name, %trouble, "the line to a broker is lost");
+            let was_up = self.down(&trouble);
+            if was_up || told.as_ref() != Some(&trouble) {
+                let name = &self.settings.name;
+                tracing::warn!(bridge = %name, %trouble, "no line to a broker");
             }
-            failures = match connects == self.seat.counters.connects.get() {
-                true => failures + 1,
-                false => 1,
-            };
             told = Some(trouble);
+            // A line that was of use is no failure: the next try comes soon.
+            let was_of_use = counters.acknowledged.get() > before;
+            failures = if was_of_use { 1 } else { failures + 1 };
             let chance = self.entropy.bytes().map_or(0, u32::from_le_bytes);
             let rest = self.pace.rest.delay(failures, chance);
             // An error means that whoever could say stop is gone.
@@ -135,9 +178,12 @@ impl Driver {
         }
     }
 
-    fn down(&self, trouble: &Arc<str>) {
+    /// Shows that the line is down, and says whether it was up.
+    fn down(&self, trouble: &Arc<str>) -> bool {
         let now = self.clock.now().monotonic;
+        let mut was_up = false;
         self.seat.change(|standing| {
+            was_up = standing.is_up();
             let since = match standing.line {
                 Line::Up { .. } => now,
                 Line::Down { since, .. } => since,
@@ -147,6 +193,7 @@ impl Driver {
                 trouble: Some(Arc::clone(trouble)),
             };
         });
+        was_up
     }
 
     /// Tells a loss that lasts, and its end.

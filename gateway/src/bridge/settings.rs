@@ -66,6 +66,24 @@ pub struct LogIn {
     pub password_env: String,
 }
 
+/// A secret. Its debug output shows nothing of it: it must not reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// What is sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
 /// Why a `[[bridge]]` table cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsFault {
@@ -137,13 +155,13 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsFault::NoPassword`].
-    pub fn password(&self) -> Result<Option<String>, SettingsFault> {
+    pub fn password(&self) -> Result<Option<Password>, SettingsFault> {
         let Some(log_in) = &self.log_in else {
             return Ok(None);
         };
         let name = &log_in.password_env;
         let held = env::var(name).map_err(|_| SettingsFault::NoPassword(name.clone()))?;
-        Ok(Some(held))
+        Ok(Some(Password(held)))
     }
 }
 
@@ -215,7 +233,9 @@ topics = ["zigbee2mqtt/#", "homeassistant/+/state"]
     fn a_plain_table_is_enough() {
         let settings = read(GOOD).unwrap();
         assert_eq!(settings.address.to_string(), "192.168.1.20:1883");
-        assert_eq!(settings.password().unwrap(), env::var("PATH").ok());
+        let password = settings.password().unwrap().unwrap();
+        assert_eq!(password.as_str(), env::var("PATH").unwrap());
+        assert_eq!(format!("{password:?}"), "Password");
         assert_eq!(settings.topics.len(), 2);
         let bare = "name = \"b\"\naddress = \"[::1]:1883\"\ntopics = [\"#\"]";
         let bare = read(bare).unwrap();

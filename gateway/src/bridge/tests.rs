@@ -274,6 +274,26 @@ async fn told_to_stop_it_acknowledges_what_is_committed_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn it_logs_in_under_its_name_with_the_secret_of_the_environment() {
+    let house = House::open().await;
+    let scratch = Scratch::new();
+    let table = format!(
+        "name = \"house\"\naddress = \"{}\"\nusername = \"us\"\npassword_env = \"PATH\"\ntopics = [\"a\"]",
+        house.address()
+    );
+    let settings = Settings::read(toml::from_str(&table).unwrap()).unwrap();
+    let (work_in, _work) = mpsc::channel(1);
+    let bridge = Bridge::start(&scratch, settings, EAGER, work_in);
+    let guest = house.log_in(false).await;
+    let mut wanted = b"\0\x0aantuo-test\0\x02us".to_vec();
+    let secret = std::env::var("PATH").unwrap();
+    wanted.extend(u16::try_from(secret.len()).unwrap().to_be_bytes());
+    wanted.extend(secret.as_bytes());
+    assert_eq!(guest.1[10..], wanted);
+    bridge.stop().await;
+}
+
+#[tokio::test]
 async fn while_nobody_is_there_it_stops_at_once() {
     let scene = Scene::start().await;
     drop(scene.house);

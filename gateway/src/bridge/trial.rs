@@ -29,8 +29,8 @@ pub const EAGER: Pace = Pace {
 /// The broker's door.
 pub struct House(TcpListener);
 
-/// A line to it.
-pub struct Guest(TcpStream);
+/// A line to it, and the CONNECT that opened it.
+pub struct Guest(TcpStream, pub Vec<u8>);
 
 /// A bridge at work.
 pub struct Bridge {
@@ -53,9 +53,9 @@ impl Bridge {
     ) -> Self {
         let (board, mut seats) = board(std::slice::from_ref(&settings), Duration::ZERO);
         let driver = Driver {
+            password: settings.password().unwrap(),
             settings,
             client_id: "antuo-test".into(),
-            password: None,
             marker: scratch.path().join("bridge-house.session"),
             seat: seats.remove(0),
             work,
@@ -93,11 +93,12 @@ impl House {
             .await
             .expect("nobody")
             .unwrap();
-        let mut guest = Guest(stream);
+        let mut guest = Guest(stream, Vec::new());
         let (first, body) = guest.read().await.expect("CONNECT");
         assert_eq!((first, &body[..7]), (0x10, &b"\0\x04MQTT\x04"[..]));
         assert_eq!(body[7] & 2, 0, "the session is to be kept");
         guest.write(&[0x20, 2, u8::from(session_present), 0]).await;
+        guest.1 = body;
         guest
     }
 

@@ -15,9 +15,9 @@ use crate::intake::Unsure;
 
 /// What every bridge has before it, and the cure.
 pub const NOT_DURABLE: &str = "the hop before this box is not durable unless that broker keeps its sessions on \
-    disk (Mosquitto: `persistence true`); even then, killed or without power, Mosquitto loses what it \
-    acknowledged since its last save (`autosave_interval`, 30 minutes unless set). A device that connects to \
-    this box directly has no such hop";
+    disk (Mosquitto: `persistence true`). Even then Mosquitto, killed or without power, loses what it \
+    acknowledged since its last save, up to 30 minutes unless `autosave_on_changes true` and \
+    `autosave_interval 1` are set. A device that connects to this box directly has no such hop";
 
 /// One bridge as the status shows it.
 pub fn words(standing: &Standing, now: Duration) -> Value {
