@@ -20,13 +20,14 @@ use tokio::task::JoinHandle;
 
 use doors::{Doors, bind_page, make_ready, remove, serve_page, write_addresses};
 
+use crate::bridge::{self, SettingsFault};
 use crate::broker::{self, Access, BindError, Memory, Notice, Outlet, Settings};
 use crate::clock::{BoxClock, Trust};
 use crate::config::Config;
 use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
-use crate::intake::{Ask, Ears, Intake, Parts, remembered};
+use crate::intake::{Ask, Ears, Intake, Parts, Unacknowledged, remembered};
 use crate::lan::{self, LanError};
 use crate::page;
 use crate::seal::{BoxKey, BoxKeyError};
@@ -77,6 +78,9 @@ pub enum RunError {
     /// The door for devices.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The log-in at a broker of the centre's.
+    #[error("bridge")]
+    Bridge(#[from] SettingsFault),
     /// Another process keeps the folder.
     #[error("another box uses {}; end it first, or give this one a data_dir of its own", .0.display())]
     InUse(PathBuf),
@@ -116,10 +120,12 @@ struct Channels {
     in_force: watch::Sender<Option<Arc<domain::config::Config>>>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     signals: SignalLog,
+    bridges: (bridge::Board, Vec<bridge::Seat>),
+    unacknowledged: watch::Sender<Unacknowledged>,
 }
 
 impl Channels {
-    fn new() -> Self {
+    fn new(config: &Config, clock: &BoxClock) -> Self {
         Self {
             access: watch::Sender::new(Arc::new(Access::default())),
             version: watch::Sender::new(0),
@@ -134,6 +140,8 @@ impl Channels {
             in_force: watch::Sender::new(None),
             asks: mpsc::channel(ASKS),
             signals: SignalLog::default(),
+            bridges: bridge::board(&config.bridges, clock.now().monotonic),
+            unacknowledged: watch::Sender::default(),
         }
     }
 }
@@ -260,6 +268,7 @@ fn start(begun: Begun, doors: Doors, stopped: &watch::Receiver<bool>) -> Vec<Joi
         intake,
         ears,
         work,
+        bridges,
         memory,
         access,
         shown,
@@ -286,7 +295,11 @@ fn start(begun: Begun, doors: Doors, stopped: &watch::Receiver<bool>) -> Vec<Joi
         waiting,
         stopped.clone(),
     );
-    let mut running = vec![
+    let mut running: Vec<_> = bridges
+        .into_iter()
+        .map(|bridge| tokio::spawn(bridge.run(stopped.clone())))
+        .collect();
+    running.extend([
         tokio::spawn(serving),
         tokio::spawn(log_notices(told)),
         tokio::spawn(intake.run(ears)),
@@ -294,7 +307,7 @@ fn start(begun: Begun, doors: Doors, stopped: &watch::Receiver<bool>) -> Vec<Joi
         tokio::spawn(status::serve(doors.status, shown, stopped.clone())),
         tokio::spawn(watching),
         tokio::spawn(inspect(inspecting, clock, stopped.clone())),
-    ];
+    ]);
     running.extend(pages);
     running.push(writing);
     running
@@ -308,6 +321,7 @@ struct Begun {
     intake: Intake,
     ears: Ears,
     work: mpsc::Sender<broker::Work>,
+    bridges: Vec<bridge::Driver>,
     memory: Memory,
     access: watch::Receiver<Arc<Access>>,
     shown: Shown,
@@ -328,6 +342,7 @@ impl Begun {
             intake,
             ears: _,
             work: _,
+            bridges: _,
             memory: _,
             access: _,
             shown: _,
@@ -365,7 +380,7 @@ async fn wire(
     let looking = opened.reader.another().await?;
     let inspecting = (opened.store.clone(), opened.reader.another().await?);
     let damage = opened.store.damage();
-    let channels = Channels::new();
+    let channels = Channels::new(config, &common.clock);
     let shown = shown(common, &opened.store, &channels);
     let mut lanes = Lanes::new(epoch, Arc::clone(common.clock.boot()));
     lanes.backlog(opened.backlog);
@@ -395,6 +410,7 @@ async fn wire(
         unforwarded: channels.waiting.unforwarded.subscribe(),
         standing: opened.store.standing(),
         asked: channels.asks.1,
+        bridges: channels.bridges.0.clone(),
     };
     let page = match &config.lan {
         Some(files) if config.page.is_some() => Some(page::Parts {
@@ -410,6 +426,17 @@ async fn wire(
         }),
         Some(_) | None => None,
     };
+    let bridges = bridge::drivers(
+        &config.bridges,
+        channels.bridges.1,
+        &bridge::Surroundings {
+            gateway: common.identity.gateway,
+            data_dir: &config.data_dir,
+            work: &channels.work.0,
+            clock: &common.clock,
+            entropy: &common.entropy,
+        },
+    )?;
     let access = channels.access.subscribe();
     let parts = Parts {
         outlet,
@@ -425,6 +452,7 @@ async fn wire(
         version: channels.version,
         in_force: channels.in_force,
         signals: channels.signals,
+        unacknowledged: channels.unacknowledged,
     };
     Ok(Begun {
         page,
@@ -432,6 +460,7 @@ async fn wire(
         intake: Intake::new(parts, &opened.configs, opened.marks, opened.previous),
         ears,
         work: channels.work.0,
+        bridges,
         memory,
         access,
         shown,
@@ -459,6 +488,9 @@ fn shown(common: &Common, store: &Store, channels: &Channels) -> Shown {
         broker: Arc::default(),
         link: channels.link.subscribe(),
         standing: store.standing(),
+        bridges: channels.bridges.0.clone(),
+        unacknowledged: channels.unacknowledged.subscribe(),
+        clock: common.clock.clone(),
         version: channels.version.subscribe(),
         waiting: channels.waiting.ages.subscribe(),
         afloat: store.afloat().subscribe(),

@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use domain::id::DeviceId;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::bridge::{self, SettingsFault};
 use crate::broker::Doors;
 use crate::clock::Trust;
 use crate::lan::LanFiles;
@@ -35,6 +37,8 @@ pub struct Config {
     pub lan: Option<LanFiles>,
     /// Where devices connect.
     pub mqtt: Doors,
+    /// Brokers of the centre's own to listen to; no two have one name.
+    pub bridges: Vec<bridge::Settings>,
     /// Where the box tells how it is; loopback only.
     pub status: SocketAddr,
     /// Where the page for the people of the centre is; none: there is none.
@@ -84,7 +88,7 @@ pub enum ConfigError {
     /// Nobody could connect.
     #[error(
         "[mqtt] names no address; give at least one in listen, tls, websocket or websocket_tls, such as \
-         listen = [\"192.168.1.10:1883\"]"
+         listen = [\"192.168.1.10:1883\"], or a [[bridge]]"
     )]
     NoListener,
     /// A TLS listener has nothing to show.
@@ -93,6 +97,20 @@ pub enum ConfigError {
          `antuo-cloud provision --lan-name` or `antuo-cloud lan-certificate` makes them"
     )]
     NoLanCertificate(&'static str),
+    /// A `[[bridge]]` table.
+    #[error("bridge no. {number}")]
+    Bridge {
+        /// Its place in the file, from 1.
+        number: usize,
+        /// What is wrong.
+        source: SettingsFault,
+    },
+    /// Two bridges nobody could tell apart.
+    #[error("two bridges are called {0}")]
+    SameBridge(DeviceId),
+    /// Two bridges that would put each other out for ever.
+    #[error("two bridges call themselves {0:?} at one broker; leave client_id out")]
+    SameClient(String),
     /// The status page has no log-in.
     #[error("status.listen {0} is not on this machine; it has no log-in, so use 127.0.0.1")]
     StatusNotLocal(SocketAddr),
@@ -115,6 +133,8 @@ struct File {
     lan: Option<Lan>,
     page: Option<PageDoors>,
     mqtt: Mqtt,
+    #[serde(default)]
+    bridge: Vec<bridge::Table>,
     status: Status,
     #[serde(default)]
     clock: Clock,
@@ -215,7 +235,8 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     }
     let server_name = ServerName::try_from(file.cloud.server_name.clone())
         .map_err(|_| ConfigError::ServerName(file.cloud.server_name))?;
-    let mqtt = doors(file.mqtt, file.lan.is_some())?;
+    let bridges = bridges(file.bridge)?;
+    let mqtt = doors(file.mqtt, file.lan.is_some(), !bridges.is_empty())?;
     if !file.status.listen.ip().is_loopback() {
         return Err(ConfigError::StatusNotLocal(file.status.listen));
     }
@@ -241,6 +262,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
             key: folder.join(lan.key),
         }),
         mqtt,
+        bridges,
         status: file.status.listen,
         page: file.page,
         clock: file.clock.trust,
@@ -252,7 +274,7 @@ fn checked(file: File, folder: &Path) -> Result<Config, ConfigError> {
     })
 }
 
-fn doors(mqtt: Mqtt, with_certificate: bool) -> Result<Doors, ConfigError> {
+fn doors(mqtt: Mqtt, with_certificate: bool, has_bridge: bool) -> Result<Doors, ConfigError> {
     let Mqtt {
         listen,
         tls,
@@ -260,7 +282,7 @@ fn doors(mqtt: Mqtt, with_certificate: bool) -> Result<Doors, ConfigError> {
         websocket_tls,
     } = mqtt;
     let lists = [&listen, &tls, &websocket, &websocket_tls];
-    if lists.iter().all(|list| list.is_empty()) {
+    if !has_bridge && lists.iter().all(|list| list.is_empty()) {
         return Err(ConfigError::NoListener);
     }
     for (name, list) in [("tls", &tls), ("websocket_tls", &websocket_tls)] {
@@ -274,6 +296,28 @@ fn doors(mqtt: Mqtt, with_certificate: bool) -> Result<Doors, ConfigError> {
         websocket,
         websocket_tls,
     })
+}
+
+fn bridges(tables: Vec<bridge::Table>) -> Result<Vec<bridge::Settings>, ConfigError> {
+    let mut known: Vec<bridge::Settings> = Vec::with_capacity(tables.len());
+    for (index, table) in tables.into_iter().enumerate() {
+        let number = index + 1;
+        let read = bridge::Settings::read(table);
+        let bridge = read.map_err(|source| ConfigError::Bridge { number, source })?;
+        for other in &known {
+            if other.name == bridge.name {
+                return Err(ConfigError::SameBridge(bridge.name));
+            }
+            if let Some(id) = bridge.client_id.clone()
+                && other.client_id.as_ref() == Some(&id)
+                && other.address == bridge.address
+            {
+                return Err(ConfigError::SameClient(id));
+            }
+        }
+        known.push(bridge);
+    }
+    Ok(known)
 }
 
 #[cfg(test)]
@@ -345,6 +389,37 @@ listen = "127.0.0.1:9000"
         assert!(doors.tcp.is_empty());
         let none = read(&only(""), None).unwrap_err().to_string();
         assert!(none.contains("at least one"), "{none}");
+    }
+
+    #[test]
+    fn with_a_bridge_nobody_needs_to_connect_to_the_box() {
+        let bridge = |name: &str| {
+            format!(
+                "[[bridge]]\nname = \"{name}\"\naddress = \"127.0.0.1:1884\"\nclient_id = \"us\"\n\
+                 topics = [\"a\"]\n"
+            )
+        };
+        let deaf = GOOD.replace(r#"["127.0.0.1:1883"]"#, "[]");
+        let config = read(&format!("{deaf}{}", bridge("a")), None).unwrap();
+        assert!(config.mqtt == Doors::default() && config.bridges.len() == 1);
+        let refused = |second: &str| {
+            let text = format!("{GOOD}{}{second}", bridge("a"));
+            crate::chain(&read(&text, None).unwrap_err())
+        };
+        assert!(refused(&bridge("a")).contains("are called a"));
+        assert!(refused(&bridge("b")).contains("\"us\" at one broker"));
+        let nameless = bridge("b c").replace("us", "them");
+        let told = refused(&nameless);
+        assert!(
+            told.contains("bridge no. 2") && told.contains("1 to 64"),
+            "{told}"
+        );
+        let mut known = bridge("b").replace("1884", "1885");
+        known.push_str("tls = true\n");
+        assert!(
+            refused(&known).contains("tls"),
+            "a setting of no meaning is refused"
+        );
     }
 
     #[test]

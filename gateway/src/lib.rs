@@ -1,11 +1,13 @@
 //! The box of a centre: takes its devices' messages in, decides, keeps, and forwards what they mean.
 //!
-//! Floors, imports pointing down only: `app` and `config` wire; `doctor` looks on; `intake`, `uplink`, `control`, `forwarding`, `status`
-//! and `page` are the drivers, each owning one conversation; `broker` speaks MQTT; `adapter`, `decode`, `site` and
+//! Floors, imports pointing down only: `app` and `config` wire; `doctor` looks on; `intake`, `uplink`, `bridge`,
+//! `control`, `forwarding`, `status` and `page` are the drivers, each owning one conversation; `broker` speaks
+//! MQTT; `adapter`, `decode`, `site` and
 //! `hub` decide, purely; `store` keeps.
 
 pub mod adapter;
 pub mod app;
+pub mod bridge;
 pub mod broker;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,8 @@
 //! How the box is, for people and machines on the box itself: plain HTTP on loopback, no log-in, no
 //! names, nothing of a message.
 
+mod bridges;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,9 +18,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::bridge::Board;
 use crate::broker::{CloseReason, Counters, Refusal};
+use crate::clock::BoxClock;
 use crate::forwarding::Ages;
 use crate::gauges::Gauges;
+use crate::intake::Unacknowledged;
 use crate::store::Standing;
 use crate::store::afloat::Afloat;
 use crate::uplink::Link;
@@ -36,6 +41,12 @@ pub struct Shown {
     pub link: watch::Receiver<Link>,
     /// What is wrong with the store.
     pub standing: watch::Receiver<Standing>,
+    /// How the bridges to other brokers stand.
+    pub bridges: Board,
+    /// Devices heard at QoS 0.
+    pub unacknowledged: watch::Receiver<Unacknowledged>,
+    /// Tells for how long something has been so.
+    pub clock: BoxClock,
     /// The Config version in force; 0 = none.
     pub version: watch::Receiver<u64>,
     /// Age of the oldest row without a receipt, per lane.
@@ -73,9 +84,9 @@ impl Shown {
         }
     }
 
-    fn faults(&self) -> Vec<&'static str> {
+    fn faults(&self) -> Vec<String> {
         let standing = *self.standing.borrow();
-        [
+        let own = [
             (
                 *self.version.borrow() == 0,
                 "no configuration from the cloud yet: no device can log in",
@@ -98,8 +109,15 @@ impl Shown {
             ),
         ]
         .into_iter()
-        .filter_map(|(wrong, words)| wrong.then_some(words))
-        .collect()
+        .filter(|(wrong, _)| *wrong)
+        .map(|(_, words)| words.to_owned());
+        let bridges = self.bridges.borrow();
+        let theirs = bridges.iter().flat_map(bridges::faults);
+        let now = self.clock.now().monotonic;
+        let unsure = self.unacknowledged.borrow();
+        let unsure = unsure.listed(now).filter(|(_, u)| u.is_life_safety);
+        let unsure = unsure.map(|(device, u)| bridges::not_acknowledged(device, u));
+        own.chain(theirs).chain(unsure).collect()
     }
 }
 
@@ -117,6 +135,15 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
             })
         })
         .collect();
+    let now = shown.clock.now().monotonic;
+    let all = shown.bridges.borrow();
+    let bridges: Vec<Value> = all.iter().map(|b| bridges::words(b, now)).collect();
+    drop(all);
+    let all = shown.unacknowledged.borrow().clone();
+    let unsure: Vec<Value> = all
+        .listed(now)
+        .map(|(d, u)| bridges::unsure(d, u, now))
+        .collect();
     Json(json!({
         "gateway": shown.gateway,
         "cloud": shown.link_in_words(),
@@ -124,6 +151,8 @@ async fn words(State(shown): State<Shown>) -> Json<Value> {
         "devices_connected": shown.broker.sessions.load(Ordering::Relaxed),
         "lanes": lanes,
         "in_memory_only": shown.afloat.borrow().held().0,
+        "bridges": bridges,
+        "not_acknowledged": unsure,
         "faults": shown.faults(),
     }))
 }
@@ -208,6 +237,12 @@ fn text(shown: &Shown) -> String {
         line(&mut out, "antuo_box_events_total", &label, number.get());
     }
     broker(&mut out, &shown.broker);
+    let now = shown.clock.now().monotonic;
+    let unsure = shown.unacknowledged.borrow().listed(now).count();
+    line(&mut out, "antuo_box_not_acknowledged_devices", "", unsure);
+    for bridge in shown.bridges.borrow().iter() {
+        bridges::metrics(&mut out, bridge);
+    }
     out
 }
 

@@ -28,7 +28,7 @@ async fn ready_box() -> Result<(World, String, Device, Receiver)> {
 }
 
 /// The box's command under `strace`, which stays out of the way: the box is our direct child.
-fn traced(world: &World, gateway: &str, trace: &Path, inject: &[&str]) -> Result<Command> {
+pub fn traced(world: &World, gateway: &str, trace: &Path, inject: &[&str]) -> Result<Command> {
     let mut command = Command::new("strace");
     command
         .args(["-D", "-f", "-qq", "-s", "400", "-o"])
@@ -44,20 +44,20 @@ fn traced(world: &World, gateway: &str, trace: &Path, inject: &[&str]) -> Result
     Ok(command)
 }
 
-fn lines(trace: &Path) -> Vec<String> {
+pub fn lines(trace: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(trace).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 /// Where the box read this message from the socket.
-fn read_at(lines: &[String], id: &str) -> Option<usize> {
+pub fn read_at(lines: &[String], id: &str) -> Option<usize> {
     lines
         .iter()
         .position(|l| (l.contains("recvfrom") || l.contains("read")) && l.contains(id))
 }
 
 /// Where, after `from`, a sync of the store came back good.
-fn synced_at(lines: &[String], from: usize) -> Option<usize> {
+pub fn synced_at(lines: &[String], from: usize) -> Option<usize> {
     let found = lines[from..]
         .iter()
         .position(|l| (l.contains("fdatasync") || l.contains("fsync")) && l.ends_with("= 0"));

@@ -5,6 +5,7 @@
 //! with a limit and a word about what did not happen.
 
 pub mod device;
+pub mod mosquitto;
 pub mod program;
 pub mod receiver;
 pub mod world;

@@ -59,6 +59,8 @@ struct Family {
     is_spoken: fn(&str) -> bool,
     /// How a siren, lamp or door of this family is told to do something; `None` where it cannot be.
     order: fn(&Enrolment, Wish, &str) -> Option<Order>,
+    /// How such a device is made to publish at QoS 1.
+    at_least_once: &'static str,
 }
 
 /// What an installer set beside address and role.
@@ -74,6 +76,7 @@ const FAMILIES: &[Family] = &[
         address: |topic, _, _| Some(topic),
         is_spoken: antuo::is_spoken,
         order: antuo::order,
+        at_least_once: "publish at QoS 1, and again under the same id until the PUBACK comes",
     },
     Family {
         name: zigbee2mqtt::NAME,
@@ -82,6 +85,8 @@ const FAMILIES: &[Family] = &[
         address: zigbee2mqtt::address,
         is_spoken: zigbee2mqtt::is_spoken,
         order: zigbee2mqtt::order,
+        at_least_once: "set `qos: 1` at the device in zigbee2mqtt's configuration.yaml, or under \
+                        `device_options` for all of them",
     },
     Family {
         name: statestream::NAME,
@@ -90,6 +95,8 @@ const FAMILIES: &[Family] = &[
         address: statestream::address,
         is_spoken: |_| false,
         order: |_, _, _| None,
+        at_least_once: "Home Assistant publishes its states at QoS 1: something between it and this box lowers \
+                        it, such as a bridge of its broker; set that to QoS 1",
     },
     Family {
         name: esphome::NAME,
@@ -98,6 +105,7 @@ const FAMILIES: &[Family] = &[
         address: esphome::address,
         is_spoken: esphome::is_spoken,
         order: esphome::order,
+        at_least_once: "set `qos: 1` at the entity in the node's YAML",
     },
 ];
 
@@ -268,6 +276,28 @@ pub fn read(book: &Book, signal: &Signal<'_>) -> Heard {
         Some(point) => Heard::NoAdapter(point.clone()),
         None => otherwise.unwrap_or(Heard::Foreign),
     }
+}
+
+/// The points that a message says something about, sorted.
+#[must_use]
+pub fn speakers(book: &Book, signal: &Signal<'_>) -> Vec<PointKey> {
+    let mut points: Vec<_> = match read(book, signal) {
+        Heard::Message(message) => message.readings.into_iter().map(|r| r.point).collect(),
+        Heard::NoAdapter(point) => vec![point],
+        Heard::NoEvidence | Heard::Unenrolled { .. } | Heard::Foreign => Vec::new(),
+    };
+    points.sort();
+    points.dedup();
+    points
+}
+
+/// How a device of that ecosystem is made to publish at QoS 1.
+#[must_use]
+pub fn at_least_once(ecosystem: &str) -> &'static str {
+    family(ecosystem).map_or(
+        "set the QoS of what it publishes to 1; if it cannot, a lost message stays lost",
+        |family| family.at_least_once,
+    )
 }
 
 impl Message {

@@ -71,6 +71,7 @@ impl Home {
                 tcp: vec!["127.0.0.1:0".parse().unwrap()],
                 ..broker::Doors::default()
             },
+            bridges: vec![],
             status: "127.0.0.1:0".parse().unwrap(),
             page: None,
             clock: Trust::System,

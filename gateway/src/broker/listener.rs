@@ -34,9 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the broker cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// No address was given.
-    #[error("no address to listen on")]
-    NoAddress,
     /// A TLS listener without a certificate to show.
     #[error("{0} is to speak TLS, and there is no certificate")]
     NoCertificate(SocketAddr),
@@ -65,7 +62,7 @@ impl Bound {
     }
 }
 
-/// Opens every listener, or none.
+/// Opens every listener, or none. Without an address nobody can connect: the box then hears bridges only.
 ///
 /// # Errors
 /// [`BindError`] names the address that failed.
@@ -92,9 +89,6 @@ pub async fn bind(settings: Settings) -> Result<Bound, BindError> {
         let entrance = Entrance::WebSocketTls(secured(address)?);
         let bound = listen(address, entrance, &mut listeners)?;
         addresses.websocket_tls.push(bound);
-    }
-    if listeners.is_empty() {
-        return Err(BindError::NoAddress);
     }
     Ok(Bound {
         listeners,

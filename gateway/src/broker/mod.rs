@@ -44,7 +44,9 @@ pub use entrance::WEBSOCKET_PATH;
 pub use listener::{BindError, Bound, bind, serve};
 pub use report::{CloseReason, Counters, Notice, Refusal};
 use session::Hall;
+pub(crate) use topic::check_name;
 pub use topic::{FilterFault, TopicFilter, TopicLimits};
+pub(crate) use window::Window;
 
 use crate::hub::{self, Change, Hub, Message, Plan, Source};
 
@@ -85,6 +87,8 @@ pub enum Origin {
     Live,
     /// It is the will of a client that ended without DISCONNECT.
     Will,
+    /// Another broker kept it and says it again: it is past (R3). Only a bridge brings such.
+    Kept,
 }
 
 /// What the broker hands to the intake, in order.
@@ -178,9 +182,11 @@ enum Told {
 
 /// What became of the work of one window ticket.
 #[derive(Debug)]
-struct Settled {
-    ticket: u64,
-    committed: bool,
+pub(crate) struct Settled {
+    /// The ticket.
+    pub(crate) ticket: u64,
+    /// It is on disk.
+    pub(crate) committed: bool,
 }
 
 impl Ack {
@@ -190,7 +196,7 @@ impl Ack {
     }
 
     /// To be settled on `channel` under `ticket`. The channel is bounded by the connection's window.
-    fn routed(channel: mpsc::UnboundedSender<Settled>, ticket: u64) -> Self {
+    pub(crate) fn routed(channel: mpsc::UnboundedSender<Settled>, ticket: u64) -> Self {
         Self(Some(Told::Connection(channel, ticket)))
     }
 

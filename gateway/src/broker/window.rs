@@ -13,7 +13,7 @@ struct Slot<A> {
 
 /// See the module's head.
 #[derive(Debug)]
-pub(super) struct Window<A> {
+pub(crate) struct Window<A> {
     oldest: u64,
     slots: VecDeque<Slot<A>>,
 }
@@ -29,7 +29,7 @@ impl<A> Default for Window<A> {
 
 impl<A> Window<A> {
     /// Takes in what will be answered so, and returns the ticket it is settled under.
-    pub(super) fn open(&mut self, answer: A) -> u64 {
+    pub(crate) fn open(&mut self, answer: A) -> u64 {
         let ticket = self.oldest + self.slots.len() as u64;
         self.slots.push_back(Slot {
             answer,
@@ -39,31 +39,31 @@ impl<A> Window<A> {
     }
 
     /// Marks one as done. A ticket settled before, or unknown, changes nothing.
-    pub(super) fn settle(&mut self, ticket: u64) {
+    pub(crate) fn settle(&mut self, ticket: u64) {
         if let Some(slot) = self.slot(ticket) {
             slot.settled = true;
         }
     }
 
     /// The answer that waits under this ticket.
-    pub(super) fn answer(&mut self, ticket: u64) -> Option<&mut A> {
+    pub(crate) fn answer(&mut self, ticket: u64) -> Option<&mut A> {
         self.slot(ticket).map(|slot| &mut slot.answer)
     }
 
     /// The next answer due: the oldest, once it is settled.
-    pub(super) fn next(&mut self) -> Option<A> {
+    pub(crate) fn next(&mut self) -> Option<A> {
         let slot = self.slots.pop_front_if(|slot| slot.settled)?;
         self.oldest += 1;
         Some(slot.answer)
     }
 
     /// Everything that waits, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &A> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &A> {
         self.slots.iter().map(|slot| &slot.answer)
     }
 
     /// Answers in the window.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 

@@ -88,6 +88,7 @@ fn settings(folder: &std::path::Path) -> Config {
             ..Doors::default()
         },
         lan: None,
+        bridges: vec![],
         page: None,
         status: "127.0.0.1:0".parse().unwrap(),
         clock: Trust::System,

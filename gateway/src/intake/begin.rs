@@ -8,9 +8,10 @@ use domain::kind::{Kind, Lane};
 
 use super::Intake;
 use super::group::{Chance, Unusable, entry};
+use crate::bridge::{self, Board};
 use crate::control::{self, Checked};
 use crate::seal::config_purpose;
-use crate::site::{Mark, Now, Site, UNIQUE_FOR};
+use crate::site::{HopStands, Mark, Now, Site, UNIQUE_FOR};
 use crate::store::row::{Entry, SealedConfig, Submission};
 use crate::store::{Previous, Standing};
 
@@ -59,6 +60,9 @@ impl Intake {
         self.parts
             .in_force
             .send_replace(Some(Arc::clone(&checked.config)));
+        self.parts
+            .unacknowledged
+            .send_modify(|list| list.keep_enrolled(&checked.config));
         self.config = Some(checked.config);
         self.parts.access.send_replace(Arc::new(checked.access));
         self.parts.version.send_replace(version);
@@ -132,6 +136,36 @@ impl Intake {
         if self.commit_or_forget(submission).await {
             self.told = standing;
         }
+    }
+
+    /// Records how the bridges to other brokers stand. The site knows what is new; after a failed commit the
+    /// next tick says it again.
+    pub(super) async fn tell_bridges(&mut self, bridges: &Board) {
+        let standings = bridges.borrow().clone();
+        if standings.is_empty() || !self.is_ready().await {
+            return;
+        }
+        let submission = self.hops(&standings);
+        self.commit_or_forget(submission).await;
+    }
+
+    fn hops(&mut self, standings: &[bridge::Standing]) -> Result<Submission, Unusable> {
+        let mut submission = Submission::default();
+        for standing in standings {
+            let (Some(site), Some(point)) = (self.site.as_mut(), standing.point()) else {
+                continue;
+            };
+            let stands = HopStands {
+                silent: standing.silent,
+                forgot: standing.forgot,
+            };
+            let now = self.parts.clock.now();
+            let mut chance = Chance::new(&self.parts.entropy);
+            let decision = site.hop(&point, stands, &now, &mut || chance.draw());
+            chance.check()?;
+            self.add(decision, &now, &mut submission)?;
+        }
+        Ok(submission)
     }
 
     /// An event about the box itself, as an entry. None without a site.

@@ -1,5 +1,7 @@
 //! One commit's worth of work: decide, commit, settle.
 
+use std::time::Duration;
+
 use ambient::Entropy;
 use domain::event::Event;
 use domain::kind::Kind;
@@ -8,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{Intake, TAKEN, memory};
 use crate::adapter::Signal;
-use crate::broker::{Ack, Planned, Publish, Talk, Work};
+use crate::broker::{Ack, Origin, Planned, Publish, Talk, Work};
 use crate::clock::Received;
 use crate::hub::{Change, Message, Properties, Qos};
 use crate::signal_log::Came;
@@ -110,15 +112,18 @@ pub(super) fn decide(
     now: &Now,
     entropy: &Entropy,
 ) -> Result<Decision, Unusable> {
-    let signal = Signal {
+    let mut chance = Chance::new(entropy);
+    let decision = site.deliver(&signal_of(publish), now, &mut || chance.draw());
+    chance.check().map(|()| decision)
+}
+
+fn signal_of(publish: &Publish) -> Signal<'_> {
+    Signal {
         topic: &publish.message.topic,
         payload: &publish.message.payload,
-        retained: false,
+        retained: publish.origin == Origin::Kept,
         username: &publish.username,
-    };
-    let mut chance = Chance::new(entropy);
-    let decision = site.deliver(&signal, now, &mut || chance.draw());
-    chance.check().map(|()| decision)
+    }
 }
 
 impl Intake {
@@ -192,7 +197,25 @@ impl Intake {
         let now = self.parts.clock.now();
         let decision = decide(site, publish, &now, &self.parts.entropy)?;
         self.note(publish, &decision, &now);
+        if publish.message.qos == Qos::AtMostOnce {
+            self.note_unacknowledged(publish, now.monotonic);
+        }
         self.add(decision, &now, into)
+    }
+
+    /// Nobody sends such a message again should it be lost: whose it is will be shown.
+    fn note_unacknowledged(&self, publish: &Publish, now: Duration) {
+        let Some(site) = &self.site else {
+            return;
+        };
+        let speakers = site.speakers(&signal_of(publish));
+        if !speakers.is_empty() {
+            self.parts.unacknowledged.send_modify(|list| {
+                for enrolment in &speakers {
+                    list.note(enrolment, &publish.username, now);
+                }
+            });
+        }
     }
 
     /// For whoever reads the signal log.

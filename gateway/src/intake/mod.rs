@@ -11,7 +11,9 @@ mod diskless;
 mod group;
 mod memory;
 mod queue;
+mod unacknowledged;
 pub use memory::remembered;
+pub use unacknowledged::{FORGOTTEN_AFTER, Unacknowledged, Unsure};
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,7 @@ use domain::wire::SignedConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
+use crate::bridge::Board;
 use crate::broker::{Access, Outlet, Publish, Talk, Work};
 use crate::clock::BoxClock;
 use crate::gauges::Gauges;
@@ -71,6 +74,8 @@ pub struct Parts {
     pub in_force: watch::Sender<Option<Arc<Config>>>,
     /// Where messages are taken down for whoever sets devices up.
     pub signals: SignalLog,
+    /// Devices heard at QoS 0.
+    pub unacknowledged: watch::Sender<Unacknowledged>,
 }
 
 /// What the intake hears.
@@ -88,6 +93,8 @@ pub struct Ears {
     pub standing: watch::Receiver<Standing>,
     /// Questions for what the site knows, answered between two commits.
     pub asked: mpsc::Receiver<Ask>,
+    /// How the bridges to other brokers stand.
+    pub bridges: Board,
 }
 
 /// A question for what the site knows; the answer is none without a Config.
@@ -173,7 +180,10 @@ impl Intake {
                 }
                 () = work => self.take_group(&mut ears.work).await,
                 config = ears.configs.recv(), if !configs_end => match config {
-                    Some(config) => self.configure(config).await,
+                    Some(config) => {
+                        self.configure(config).await;
+                        self.tell_bridges(&ears.bridges).await;
+                    }
                     None => configs_end = true,
                 },
                 Ok(()) = ears.unforwarded.changed() => {
@@ -192,10 +202,14 @@ impl Intake {
                     let standing = *ears.standing.borrow_and_update();
                     self.tell(standing).await;
                 }
+                Ok(()) = ears.bridges.changed() => {
+                    self.tell_bridges(&ears.bridges).await;
+                }
                 () = sleep(patience) => {
                     self.tick().await;
                     let standing = *ears.standing.borrow();
                     self.tell(standing).await;
+                    self.tell_bridges(&ears.bridges).await;
                 }
             }
         }
@@ -230,7 +244,8 @@ impl Intake {
                 Work::Publish(publish) => {
                     self.parts.gauges.publishes.add(1);
                     let (reserved, bytes) = (publish.reserved, publish.message.payload.len());
-                    self.queue.push(reserved, bytes, publish);
+                    let username = Arc::clone(&publish.username);
+                    self.queue.push(&username, reserved, bytes, publish);
                 }
                 Work::Talk(talk) => self.talks.push(talk),
             }

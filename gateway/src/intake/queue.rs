@@ -1,8 +1,10 @@
 //! Publishes that wait for the writer, the reserved ones first. Pure.
 //!
-//! Order within one log-in is kept: a log-in is reserved or not as a whole. Owns how many go into one commit.
+//! Within a class the log-ins take turns, so that one that floods delays no other's press. Order within one
+//! log-in is kept: a log-in is reserved or not as a whole. Owns how many go into one commit.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// Publishes of ordinary log-ins in one commit (D3). Beyond: the rest goes into the next.
 pub const OTHERS: usize = 100;
@@ -14,18 +16,57 @@ pub const WAITING_BYTES: usize = 32 * 1024 * 1024;
 /// See the module's head.
 #[derive(Debug)]
 pub struct Queue<T> {
-    reserved: VecDeque<(usize, T)>,
-    others: VecDeque<(usize, T)>,
+    reserved: Class<T>,
+    others: Class<T>,
     bytes: usize,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
-            reserved: VecDeque::new(),
-            others: VecDeque::new(),
+            reserved: Class::default(),
+            others: Class::default(),
             bytes: 0,
         }
+    }
+}
+
+/// The log-ins of one class that have something waiting.
+#[derive(Debug)]
+struct Class<T> {
+    waiting: HashMap<Arc<str>, VecDeque<(usize, T)>>,
+    /// Each log-in with something waiting, once.
+    turns: VecDeque<Arc<str>>,
+}
+
+impl<T> Default for Class<T> {
+    fn default() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Class<T> {
+    fn push(&mut self, username: &Arc<str>, item: (usize, T)) {
+        let line = self.waiting.entry(Arc::clone(username)).or_default();
+        if line.is_empty() {
+            self.turns.push_back(Arc::clone(username));
+        }
+        line.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<(usize, T)> {
+        let username = self.turns.pop_front()?;
+        let line = self.waiting.get_mut(&username)?;
+        let item = line.pop_front();
+        if line.is_empty() {
+            self.waiting.remove(&username);
+        } else {
+            self.turns.push_back(username);
+        }
+        item
     }
 }
 
@@ -48,21 +89,21 @@ impl Turn {
 }
 
 impl<T> Queue<T> {
-    /// Takes one in, with the size of its payload.
-    pub fn push(&mut self, reserved: bool, bytes: usize, item: T) {
+    /// Takes one in, with its log-in and the size of its payload.
+    pub fn push(&mut self, username: &Arc<str>, reserved: bool, bytes: usize, item: T) {
         self.bytes += bytes;
-        let line = if reserved {
+        let class = if reserved {
             &mut self.reserved
         } else {
             &mut self.others
         };
-        line.push_back((bytes, item));
+        class.push(username, (bytes, item));
     }
 
     /// The next one that this turn may still take.
     pub fn pop(&mut self, turn: &mut Turn) -> Option<T> {
-        let from = |line: &mut VecDeque<(usize, T)>, left: &mut usize| {
-            let next = if *left > 0 { line.pop_front() } else { None };
+        let from = |class: &mut Class<T>, left: &mut usize| {
+            let next = if *left > 0 { class.pop() } else { None };
             *left -= usize::from(next.is_some());
             next
         };
@@ -76,7 +117,7 @@ impl<T> Queue<T> {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.reserved.is_empty() && self.others.is_empty()
+        self.reserved.turns.is_empty() && self.others.turns.is_empty()
     }
 
     /// Whether another may be taken in.
@@ -92,22 +133,44 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn name(n: usize) -> Arc<str> {
+        format!("user-{n}").into()
+    }
+
+    fn one_turn<T>(queue: &mut Queue<T>) -> Vec<T> {
+        let mut turn = Turn::new();
+        std::iter::from_fn(|| queue.pop(&mut turn)).collect()
+    }
+
     #[test]
     fn a_press_passes_a_thousand_doors_and_doors_are_counted_out() {
         let mut queue = Queue::default();
         for n in 0..1000 {
-            queue.push(false, 10, n);
+            queue.push(&name(0), false, 10, n);
         }
-        queue.push(true, 10, 5000);
-        let mut turn = Turn::new();
-        let taken: Vec<_> = std::iter::from_fn(|| queue.pop(&mut turn)).collect();
+        queue.push(&name(1), true, 10, 5000);
+        let taken = one_turn(&mut queue);
         assert_eq!((taken[0], taken.len()), (5000, 1 + OTHERS));
+    }
+
+    /// However much of other life-safety log-ins came before it.
+    #[test]
+    fn a_press_is_in_the_next_commit_whatever_other_buttons_send() {
+        let mut queue = Queue::default();
+        for n in 0..10_000 {
+            queue.push(&name(n % 3), true, 10, n);
+        }
+        queue.push(&name(3), true, 10, 99_999);
+        let taken = one_turn(&mut queue);
+        assert_eq!(taken.len(), RESERVED);
+        let at = taken.iter().position(|n| *n == 99_999);
+        assert_eq!(at, Some(3), "each of the others once, then the press");
     }
 
     #[test]
     fn at_the_limit_of_bytes_no_more_is_taken() {
         let mut queue = Queue::default();
-        queue.push(false, WAITING_BYTES, ());
+        queue.push(&name(0), false, WAITING_BYTES, ());
         assert!(!queue.has_room());
         queue.pop(&mut Turn::new());
         assert!(queue.has_room() && queue.is_empty());
@@ -115,23 +178,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_kind_keeps_its_order_and_nothing_is_lost(kinds in prop::collection::vec(any::<bool>(), 0..1500)) {
+        fn each_log_in_keeps_its_order_and_nothing_is_lost(users in prop::collection::vec(0_usize..6, 0..1500)) {
             let mut queue = Queue::default();
-            for (n, reserved) in kinds.iter().enumerate() {
-                queue.push(*reserved, 1, (*reserved, n));
+            for (n, user) in users.iter().enumerate() {
+                queue.push(&name(*user), user % 2 == 0, 1, (*user, n));
             }
             let mut out = Vec::new();
             while !queue.is_empty() {
-                let mut turn = Turn::new();
-                let before = out.len();
-                out.extend(std::iter::from_fn(|| queue.pop(&mut turn)));
-                prop_assert!(out.len() - before <= OTHERS + RESERVED);
+                let taken = one_turn(&mut queue);
+                prop_assert!(!taken.is_empty() && taken.len() <= OTHERS + RESERVED);
+                out.extend(taken);
             }
-            for kind in [true, false] {
-                let of: Vec<_> = out.iter().filter(|(r, _)| *r == kind).map(|(_, n)| *n).collect();
+            for user in 0..6 {
+                let of: Vec<_> = out.iter().filter(|(u, _)| *u == user).map(|(_, n)| *n).collect();
                 prop_assert!(of.is_sorted());
             }
-            prop_assert_eq!(out.len(), kinds.len());
+            prop_assert_eq!(out.len(), users.len());
         }
     }
 }

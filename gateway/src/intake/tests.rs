@@ -1,6 +1,8 @@
 //! The intake between a real MQTT client and a real file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod lanes;
+
 use std::net::SocketAddr;
 
 use super::*;
@@ -62,6 +64,7 @@ impl Box_ {
             version: version_in,
             in_force: watch::Sender::new(None),
             signals: SignalLog::default(),
+            unacknowledged: watch::Sender::default(),
         };
         let marks = std::mem::take(&mut running.opened.marks);
         let opened = &running.opened;
@@ -81,6 +84,7 @@ impl Box_ {
             unforwarded: watch::channel(Unforwarded::default()).1,
             standing: opened.store.standing(),
             asked: mpsc::channel(1).1,
+            bridges: crate::bridge::board(&[], Duration::ZERO).0,
         };
         let (stop, stopped) = watch::channel(false);
         let settings = Settings {

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod asked;
+mod hops;
 mod movements;
 mod properties;
 mod silence;

@@ -56,8 +56,6 @@ async fn every_listener_serves_the_same_clients() {
 
 #[tokio::test]
 async fn what_cannot_be_bound_is_named() {
-    let none = bound(&[]).await;
-    assert!(matches!(none, Err(BindError::NoAddress)));
     let first = bound(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
     let taken = first.addresses().tcp[0];
     let second = bound(&["127.0.0.1:0".parse().unwrap(), taken]).await;
