@@ -15,7 +15,7 @@ use domain::digest::to_hex;
 use domain::id::EpochId;
 use domain::time::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use doors::{Doors, bind_page, make_ready, remove, serve_page, write_addresses};
@@ -32,7 +32,7 @@ use crate::lan::{self, LanError};
 use crate::page;
 use crate::seal::{BoxKey, BoxKeyError};
 use crate::signal_log::SignalLog;
-use crate::site::Asked;
+use crate::site::{Asked, Tell};
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
 use crate::uplink::lanes::Lanes;
@@ -116,6 +116,7 @@ struct Channels {
         mpsc::Receiver<domain::wire::SignedConfig>,
     ),
     commands: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
+    tells: broadcast::Sender<Tell>,
     work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
     in_force: watch::Sender<Option<Arc<domain::config::Config>>>,
     asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
@@ -136,6 +137,7 @@ impl Channels {
             },
             configs: mpsc::channel(CONFIGS),
             commands: mpsc::channel(COMMANDS),
+            tells: broadcast::Sender::new(bridge::TELLS),
             work: mpsc::channel(WORK),
             in_force: watch::Sender::new(None),
             asks: mpsc::channel(ASKS),
@@ -433,6 +435,7 @@ async fn wire(
             gateway: common.identity.gateway,
             data_dir: &config.data_dir,
             work: &channels.work.0,
+            tells: &channels.tells,
             clock: &common.clock,
             entropy: &common.entropy,
         },
@@ -440,6 +443,7 @@ async fn wire(
     let access = channels.access.subscribe();
     let parts = Parts {
         outlet,
+        tells: channels.tells,
         store: opened.store,
         reader: opened.reader,
         clock: common.clock.clone(),

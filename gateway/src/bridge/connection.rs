@@ -1,10 +1,12 @@
 //! One line to a broker, from log-in to loss.
 //!
 //! A client is made anew for each line: an acknowledgement of a former line must never reach the next one,
-//! where that packet id may stand for another message. Two loops run side by side and neither waits for the
-//! other. One reads: it waits for the line and, when the window is full, for the intake. One acknowledges:
-//! its requests go into a channel with room for every packet id there is, so it never waits for the line.
+//! where that packet id may stand for another message. Three loops run side by side and none waits for the
+//! others. One reads: it waits for the line and, when the window is full, for the intake. One acknowledges:
+//! its requests go into a channel with room for every packet id there is, so it never waits for the line. One
+//! tells devices what is asked of them.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,12 +15,14 @@ use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish as Packet3, QoS, SubAck,
     SubscribeFilter,
 };
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::translate::{heard, is_deaf, refused};
 use super::{Driver, Line, PACKET_BYTES_MAX, SHUTDOWN_GRACE, WINDOW};
-use crate::broker::{Ack, Publish, Settled, Window, Work};
+use crate::broker::{Ack, Publish, Settled, TopicFilter, Window, Work};
+use crate::site::Tell;
 
 /// Requests to the client that wait for the line: an acknowledgement for each of the 65,535 packet ids a
 /// broker can have under way, and a few more. The channel takes memory only as it fills.
@@ -70,6 +74,7 @@ pub(super) async fn converse(driver: &Driver, stop: watch::Receiver<bool>) -> En
     let ended = tokio::select! {
         ended = talk.listen(events, settled_in) => ended,
         ended = talk.acknowledge(settled) => ended,
+        ended = talk.speak() => ended,
         () = talk.finish(stop) => Ended::Stopped,
     };
     driver.seat.counters.uncommitted.set(0);
@@ -144,6 +149,7 @@ impl Talk<'_> {
             tracing::error!(bridge = %name, ?refused, "that broker does not grant these topics");
         }
         let is_deaf = is_deaf(&ack.return_codes);
+        self.is_up.store(!is_deaf, Ordering::Relaxed);
         let now = driver.clock.now().monotonic;
         driver.seat.change(|standing| {
             standing.refused = refused;
@@ -155,7 +161,6 @@ impl Talk<'_> {
             return Some(Ended::Lost("that broker grants none of the topics".into()));
         }
         driver.remember_session();
-        self.is_up.store(true, Ordering::Relaxed);
         tracing::info!(bridge = %name, "hears a broker");
         None
     }
@@ -235,6 +240,36 @@ impl Talk<'_> {
         }
         counters.uncommitted.set(window.len() as u64);
         None
+    }
+
+    /// Tells devices behind that broker what is asked of them, while the line is up.
+    async fn speak(&self) -> Ended {
+        let mut tells = self.driver.tells.subscribe();
+        loop {
+            let tell = match tells.recv().await {
+                Ok(tell) => tell,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::error!(missed, "devices were told more than a bridge could carry");
+                    continue;
+                }
+                // Nobody tells anything any more; the line goes on.
+                Err(RecvError::Closed) => pending().await,
+            };
+            let is_there =
+                |filter: &TopicFilter| filter.matches(&tell.topic) || filter.matches(&tell.address);
+            if !self.is_up.load(Ordering::Relaxed)
+                || !self.driver.settings.topics.iter().any(is_there)
+            {
+                continue;
+            }
+            let Tell { topic, payload, .. } = tell;
+            let said = self
+                .client
+                .try_publish(topic, QoS::AtLeastOnce, false, payload);
+            if let Err(error) = said {
+                return Ended::Lost(crate::chain(&error).into());
+            }
+        }
     }
 
     /// Once told to stop: lets what was read be committed and acknowledged, then says goodbye.

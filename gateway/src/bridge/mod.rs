@@ -2,8 +2,9 @@
 //!
 //! Each keeps one line to one broker with a session there, and hands every message to the intake as the own
 //! server does. That broker is acknowledged only after our commit, in order; what was not committed is not
-//! acknowledged, and comes again on the next line. Owns the lines. Never decides what a message means, and
-//! never publishes. MQTT 3.1.1 is spoken: every broker has it, and nothing of 5 is needed to listen.
+//! acknowledged, and comes again on the next line. What sirens, lamps and doors behind it are told goes out on a
+//! line that is up, and is otherwise forgotten: a door must not open late. Owns the lines. Never decides what a
+//! message means. MQTT 3.1.1 is spoken: every broker has it, and nothing of 5 is needed.
 //!
 //! No TLS on these lines: the TLS feature of `rumqttc` 0.25 pins `rustls-webpki` 0.102, which has open
 //! advisories. A broker on another machine belongs on a wired network of the centre's own.
@@ -28,11 +29,12 @@ use ambient::Entropy;
 use domain::backoff::Backoff;
 use domain::id::GatewayId;
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::broker::Work;
 use crate::clock::BoxClock;
+use crate::site::Tell;
 pub use board::{Board, Counters, Line, Seat, Standing, board};
 use connection::{Ended, converse};
 pub use settings::{
@@ -46,6 +48,9 @@ pub const WINDOW: u32 = 256;
 /// the message: its `message_size_limit` is the cure. Larger than
 /// [`PACKET_BYTES`](crate::broker::PACKET_BYTES), beyond which a message is cut, told and acknowledged.
 pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What devices are told and no bridge has taken yet. Beyond: the oldest is forgotten, and the device does not
+/// confirm it, so that it is told again.
+pub const TELLS: usize = 256;
 /// Time without a line after which it is told as lost.
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Pauses between tries.
@@ -89,6 +94,8 @@ pub struct Driver {
     pub seat: Seat,
     /// Where messages go.
     pub work: mpsc::Sender<Work>,
+    /// What devices are told.
+    pub tells: broadcast::Sender<Tell>,
     /// Time.
     pub clock: BoxClock,
     /// Spreads the tries.
@@ -106,6 +113,8 @@ pub struct Surroundings<'a> {
     pub data_dir: &'a Path,
     /// Where messages go.
     pub work: &'a mpsc::Sender<Work>,
+    /// What devices are told.
+    pub tells: &'a broadcast::Sender<Tell>,
     /// Time.
     pub clock: &'a BoxClock,
     /// Chance.
@@ -131,6 +140,7 @@ pub fn drivers(
             marker: with.data_dir.join(format!("bridge-{name}.session")),
             seat,
             work: with.work.clone(),
+            tells: with.tells.clone(),
             clock: with.clock.clone(),
             entropy: with.entropy.clone(),
             pace: Pace::DEFAULT,

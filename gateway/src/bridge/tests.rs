@@ -299,3 +299,28 @@ async fn while_nobody_is_there_it_stops_at_once() {
     drop(scene.house);
     scene.bridge.stop().await;
 }
+
+#[tokio::test]
+async fn a_device_behind_that_broker_is_told_and_one_elsewhere_is_not() {
+    let mut scene = Scene::with(&["zigbee2mqtt/+"], EAGER).await;
+    let mut guest = scene.house.welcome(false).await;
+    scene.stands("up", Standing::is_up).await;
+    let tell = |address: &str| crate::site::Tell {
+        point: serde_json::from_str(r#"{"device":"d","point":"x"}"#).unwrap(),
+        address: address.to_owned(),
+        topic: format!("{address}/set"),
+        payload: b"go".to_vec(),
+        good_for: Duration::from_secs(10),
+    };
+    for address in ["antuo/v1/lock/x", "zigbee2mqtt/lock"] {
+        scene.bridge.tells.send(tell(address)).unwrap();
+    }
+    let (first, body) = guest.read().await.expect("PUBLISH");
+    assert_eq!(first & 0xf1, 0x30, "not retained");
+    let text = String::from_utf8_lossy(&body);
+    assert!(
+        text.contains("zigbee2mqtt/lock/set") && text.ends_with("go"),
+        "{text:?}"
+    );
+    scene.bridge.stop().await;
+}

@@ -7,12 +7,13 @@ use ambient::Entropy;
 use domain::backoff::Backoff;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Board, Driver, Pace, Settings, board};
 use crate::broker::Work;
+use crate::site::Tell;
 use crate::testing::{Scratch, box_clock};
 
 /// A wait that takes this long has failed. No test waits for it when all is well.
@@ -36,6 +37,7 @@ pub struct Guest(TcpStream, pub Vec<u8>);
 pub struct Bridge {
     pub board: Board,
     pub stop: watch::Sender<bool>,
+    pub tells: broadcast::Sender<Tell>,
     task: JoinHandle<()>,
 }
 
@@ -52,6 +54,7 @@ impl Bridge {
         work: mpsc::Sender<Work>,
     ) -> Self {
         let (board, mut seats) = board(std::slice::from_ref(&settings), Duration::ZERO);
+        let tells = broadcast::Sender::new(super::TELLS);
         let driver = Driver {
             password: settings.password().unwrap(),
             settings,
@@ -59,6 +62,7 @@ impl Bridge {
             marker: scratch.path().join("bridge-house.session"),
             seat: seats.remove(0),
             work,
+            tells: tells.clone(),
             clock: box_clock(),
             entropy: Entropy::seeded(1),
             pace,
@@ -67,6 +71,7 @@ impl Bridge {
         Self {
             board,
             stop,
+            tells,
             task: tokio::spawn(driver.run(stopped)),
         }
     }

@@ -283,6 +283,10 @@ impl Intake {
 
     fn say(&self, tell: Tell, into: &mut Submission) -> Result<(), Unusable> {
         tracing::info!(point = %tell.point, topic = tell.topic, "a device is told");
+        if self.parts.tells.receiver_count() > 0 {
+            // An error means that the last bridge has just gone.
+            let _ = self.parts.tells.send(tell.clone());
+        }
         let message = Message {
             topic: tell.topic.into(),
             payload: tell.payload.into(),

@@ -25,7 +25,7 @@ use ambient::Entropy;
 use domain::config::Config;
 use domain::id::GatewayId;
 use domain::wire::SignedConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::bridge::Board;
@@ -34,7 +34,7 @@ use crate::clock::BoxClock;
 use crate::gauges::Gauges;
 use crate::seal::BoxKey;
 use crate::signal_log::SignalLog;
-use crate::site::{Asked, Mark, Site, Unforwarded, View};
+use crate::site::{Asked, Mark, Site, Tell, Unforwarded, View};
 use crate::store::row::SealedConfig;
 use crate::store::{Previous, Reader, Standing, Store};
 use diskless::Diskless;
@@ -64,8 +64,10 @@ pub struct Parts {
     pub config_signing: [u8; 32],
     /// The key that seals them.
     pub box_key: BoxKey,
-    /// The way to sirens, lamps and doors.
+    /// The way to sirens, lamps and doors on the own server.
     pub outlet: Outlet,
+    /// The way to those behind other brokers.
+    pub tells: broadcast::Sender<Tell>,
     /// Who may speak on the MQTT server.
     pub access: watch::Sender<Arc<Access>>,
     /// The Config version in force; 0 = none.

@@ -62,6 +62,7 @@ impl Box_ {
             box_key,
             access,
             version: version_in,
+            tells: broadcast::Sender::new(1),
             in_force: watch::Sender::new(None),
             signals: SignalLog::default(),
             unacknowledged: watch::Sender::default(),

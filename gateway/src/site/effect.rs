@@ -31,6 +31,8 @@ const EFFECT: &str = "effect";
 pub struct Tell {
     /// The device.
     pub point: PointKey,
+    /// Where it is enrolled, which tells behind which broker it is.
+    pub address: String,
     /// Topic name.
     pub topic: String,
     /// Payload.
@@ -185,6 +187,7 @@ impl Site {
         };
         step.tells.push(Tell {
             point: point.clone(),
+            address: enrolment.address.clone(),
             topic: order.topic,
             payload: order.payload,
             good_for: GOOD_FOR,

@@ -41,6 +41,7 @@ fn parts(running: &Running, reader: crate::store::Reader, scratch: &Scratch) -> 
             crate::hub::Hub::new(crate::broker::KEPT),
             ambient::Clock::system(),
         ),
+        tells: broadcast::Sender::new(1),
         in_force: watch::Sender::new(None),
         signals: SignalLog::default(),
         entropy,
