@@ -108,7 +108,11 @@ async fn presses_through_mosquitto_outlive_a_kill_of_the_box_and_a_restart_of_mo
     for id in ["m-1", "m-2", "m-3", "m-4"] {
         scene.arrives(id).await?;
     }
-    Ok(())
+
+    scene.mosquitto.end().await?;
+    scene.mosquitto.forget()?;
+    scene.mosquitto.begin().await?;
+    scene.shows("forgotten_total", |times| times == 1).await
 }
 
 #[tokio::test]

@@ -78,6 +78,16 @@ impl Mosquitto {
         Ok(())
     }
 
+    /// Throws away what it kept, as a memory card does.
+    ///
+    /// # Errors
+    /// When it kept nothing.
+    pub fn forget(&self) -> Result<()> {
+        Ok(std::fs::remove_file(
+            self.config.with_file_name("mosquitto.db"),
+        )?)
+    }
+
     /// Publishes with `mosquitto_pub`, with options of the caller's; ends when acknowledged.
     ///
     /// # Errors

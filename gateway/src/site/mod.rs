@@ -8,6 +8,7 @@ mod account;
 mod asked;
 mod burst;
 mod effect;
+mod hop;
 mod level;
 mod local;
 mod point;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::config::{Config, Enrolment};
+use domain::config::Config;
 use domain::digest::Sha256;
 use domain::event::{Detail, Event, HandedBy, How, State, Unread};
 use domain::id::{ChildId, PointKey};
@@ -45,9 +46,9 @@ use burst::{Burst, Pace, Quota, Speaker};
 pub use burst::{CHATTER_AFTER, CHATTER_WITHIN, COUNTED_EVERY, UNREAD_A_SECOND};
 use effect::Effects;
 pub use effect::{CONFIRM_WITHIN, Tell, Unforwarded};
+pub use hop::HopStands;
 pub use level::KEYS_MAX;
 pub use local::{Action, Ring};
-use point::{LINE, SESSION};
 pub use point::{REPLAY_FOR, TEST_FOR};
 pub use roll::{DROP_OFF, ONE_TAP};
 use roll::{Finding, Roll, Tap};
@@ -88,15 +89,6 @@ pub struct Decision {
     pub tells: Vec<Tell>,
     /// What became of the message; none when time alone moved.
     pub account: Option<Account>,
-}
-
-/// What is known of another broker that the box listens to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HopStands {
-    /// The line there has been down for too long.
-    pub silent: Option<bool>,
-    /// At the last log-in it had forgotten the box, so messages may be lost.
-    pub forgot: Option<bool>,
 }
 
 /// A centre as its box knows it.
@@ -223,41 +215,6 @@ impl Site {
         Step::new(&book, now, chance)
             .mint(None, draft, &mut self.order)
             .clone()
-    }
-
-    /// How another broker stands that the box listens to: away, or here and without what it kept for us.
-    /// What is not known yet changes nothing.
-    pub fn hop(
-        &mut self,
-        point: &PointKey,
-        stands: HopStands,
-        now: &Now,
-        chance: Chance<'_>,
-    ) -> Decision {
-        let book = Arc::clone(&self.book);
-        let mut step = Step::new(&book, now, chance);
-        self.tell_damage(&mut step);
-        for (kind, key, is_so) in [
-            (Kind::BridgeOffline, LINE, stands.silent),
-            (Kind::DeviceFault, SESSION, stands.forgot),
-        ] {
-            if let Some(is_so) = is_so {
-                let active = is_so.then(|| kind.severity());
-                self.level(&mut step, point, kind, key, active);
-            }
-        }
-        self.finish(step)
-    }
-
-    /// The enrolled points that a message says something about, one of each device.
-    #[must_use]
-    pub fn speakers(&self, signal: &Signal<'_>) -> Vec<&Enrolment> {
-        let mut points = adapter::speakers(&self.book, signal);
-        points.dedup_by(|one, other| one.device == other.device);
-        let points = points.iter();
-        points
-            .filter_map(|point| self.book.enrolment(point))
-            .collect()
     }
 
     /// Who is inside, for a roll call.

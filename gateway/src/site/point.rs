@@ -28,10 +28,6 @@ pub(super) const CHATTER: &str = "chatter";
 pub(super) const SILENCE: &str = "silence";
 /// The key under which a lost bridge counts as being offline.
 const BEHIND: &str = "bridge";
-/// The key under which the line to another broker counts as being offline.
-pub(super) const LINE: &str = "line";
-/// The key under which another broker that forgot the box is faulty.
-pub(super) const SESSION: &str = "session";
 
 impl Site {
     /// One key's statement about one condition.

@@ -182,7 +182,7 @@ async fn lanes_at_their_limit_never_delay_the_smoke_behind_them_on_the_same_brid
     running.stop().await;
 }
 
-fn press_of(user: &str, n: u64, settled: &mpsc::UnboundedSender<Settled>) -> Work {
+fn press_of(username: &str, user: &str, n: u64, settled: &mpsc::UnboundedSender<Settled>) -> Work {
     let message = Message {
         topic: format!("antuo/v1/{user}/button").into(),
         payload: press(&format!("{user}-{n}")).into(),
@@ -191,7 +191,7 @@ fn press_of(user: &str, n: u64, settled: &mpsc::UnboundedSender<Settled>) -> Wor
         properties: Properties::default(),
     };
     Work::Publish(Box::new(Publish {
-        username: user.into(),
+        username: username.into(),
         reserved: true,
         message,
         dup: false,
@@ -210,9 +210,9 @@ async fn a_press_is_in_the_next_commit_whatever_another_button_sent_before_it() 
     let (settled_in, mut settled) = mpsc::unbounded_channel();
     let flood = 5_000;
     let mut taken: Vec<_> = (0..flood)
-        .map(|n| press_of("other", n, &settled_in))
+        .map(|n| press_of("other", "other", n, &settled_in))
         .collect();
-    taken.push(press_of("btn", flood, &settled_in));
+    taken.push(press_of("btn", "btn", flood, &settled_in));
     intake.enqueue(&mut taken);
     let (_work_in, mut work) = mpsc::channel(1);
     let commits = running.gauges.commits.get();
@@ -234,6 +234,47 @@ async fn a_press_is_in_the_next_commit_whatever_another_button_sent_before_it() 
     assert_eq!(presses.count(), 10 + 1);
     drop(intake);
     running.stop().await;
+}
+
+/// Behind one bridge all share one line, so no more is read from it than one commit takes.
+#[tokio::test]
+async fn a_press_behind_a_bridge_is_in_the_next_commit_after_it_is_read() {
+    let scratch = Scratch::new();
+    let running = Running::start(&scratch, 1).await;
+    let mut intake = intake(&running, &scratch).await;
+    let (settled_in, mut settled) = mpsc::unbounded_channel();
+    let house = "bridge:house";
+    let last = u64::from(crate::bridge::WINDOW);
+    let mut taken: Vec<_> = (1..last)
+        .map(|n| press_of(house, "other", n, &settled_in))
+        .collect();
+    taken.push(press_of(house, "btn", last, &settled_in));
+    intake.enqueue(&mut taken);
+    let (_work_in, mut work) = mpsc::channel(1);
+    intake.take_group(&mut work).await;
+    let answered = std::iter::from_fn(|| settled.try_recv().ok());
+    assert!(
+        answered
+            .into_iter()
+            .any(|one| one.ticket == last && one.committed)
+    );
+    drop(intake);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_limit_is_told_and_acknowledged() {
+    let scratch = Scratch::new();
+    let box_ = Bridged::start(&scratch, Limits::DEFAULT, EAGER).await;
+    let mut guest = box_.house.welcome(false).await;
+    let large = vec![b'x'; crate::broker::PACKET_BYTES + 1];
+    guest.publish(2, 1, SMOKE, &large).await;
+    assert_eq!(guest.ack().await, Some(1));
+    assert_eq!(box_.running.gauges.rejected.get(), 1);
+    guest.publish(2, 2, "antuo/v1/nobody/x", &large).await;
+    assert_eq!(guest.ack().await, Some(2));
+    assert_eq!(box_.running.gauges.rejected.get(), 1);
+    box_.stop().await.stop().await;
 }
 
 #[tokio::test]
