@@ -318,8 +318,14 @@ where
 }
 
 fn migrator() -> Migrator {
-    const TEXTS: &[(i64, &str, &str)] =
-        &[(1, "first", include_str!("../migrations/0001_first.sql"))];
+    const TEXTS: &[(i64, &str, &str)] = &[
+        (1, "first", include_str!("../migrations/0001_first.sql")),
+        (
+            2,
+            "commands",
+            include_str!("../migrations/0002_commands.sql"),
+        ),
+    ];
     let migrations = TEXTS
         .iter()
         .map(|(version, name, text)| {
