@@ -1,8 +1,8 @@
 //! The cloud: takes records from boxes, judges them, tells agencies and people.
 //!
 //! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`, `chainer`,
-//! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
-//! `db`, `column` and the `domain` crate.
+//! `live`) -> `engine` -> capabilities (`incident`, `commands`, `absence`, `dispatch`, `presence`,
+//! `centre`, `access`) -> `db`, `column` and the `domain` crate.
 
 pub mod absence;
 pub mod access;
