@@ -54,8 +54,8 @@ const HOUSES: &[House] = &[
                 5,
                 &["incident", "presence", "board", "family", "boxes", "server"],
             ),
-            (4, &["dispatch", "centre", "tls"]),
-            (3, &["config"]),
+            (4, &["commands", "dispatch", "centre", "tls"]),
+            (3, &["absence", "config"]),
             (2, &["access", "column"]),
             (
                 1,
@@ -93,7 +93,11 @@ const DECISION_CODE: &[&str] = &[
     "gateway/src/uplink/machine",
     "cloud/src/incident/decide",
     "cloud/src/incident/entry",
+    "cloud/src/incident/fact",
+    "cloud/src/incident/line",
     "cloud/src/incident/report",
+    "cloud/src/absence/mod",
+    "cloud/src/commands/rules",
     "cloud/src/dispatch/plan",
     "cloud/src/dispatch/job",
 ];

@@ -325,6 +325,11 @@ fn migrator() -> Migrator {
             "box_login",
             include_str!("../migrations/0002_box_login.sql"),
         ),
+        (
+            3,
+            "commands",
+            include_str!("../migrations/0003_commands.sql"),
+        ),
     ];
     let migrations = TEXTS
         .iter()

@@ -257,7 +257,10 @@ async fn requests_due(wakes: &mut broadcast::Receiver<Wake>) {
         match wakes.recv().await {
             Ok(wake) => match wake.what {
                 Changed::Dispatch => return,
-                Changed::Incident(_) | Changed::Child(_) | Changed::Gateway(_) => {}
+                Changed::Incident(_)
+                | Changed::Child(_)
+                | Changed::Service
+                | Changed::Gateway(_) => {}
             },
             Err(broadcast::error::RecvError::Lagged(_)) => return,
             Err(broadcast::error::RecvError::Closed) => pending().await,

@@ -3,6 +3,7 @@
 //! Owns the transaction and its order. Knows no rule: those are in `incident::decide` and
 //! `dispatch::job`.
 
+mod asked;
 mod hand;
 #[cfg(test)]
 pub(crate) mod stage;
@@ -23,6 +24,7 @@ use crate::dispatch::{self, Claimed, Framer, Outcome, Targets};
 use crate::incident::decide::{Command, Refusal, decide};
 use crate::incident::{Case, Cause, shown, store};
 use crate::wake::Wakes;
+pub use asked::AskError;
 pub use work::Work;
 
 /// How often a claim looks again when another dispatcher was faster; then it says that nothing is

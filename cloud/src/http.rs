@@ -120,6 +120,10 @@ routes! {
     POST "/api/operator/incidents/{id}/note" OPERATOR => operator::note;
     POST "/api/operator/incidents/{id}/confirm" OPERATOR => operator::confirm;
     POST "/api/operator/incidents/{id}/close" OPERATOR => operator::close;
+    POST "/api/operator/incidents/{id}/real" OPERATOR => operator::real;
+    POST "/api/operator/centres/{id}/commands" OPERATOR => operator::give;
+    GET "/api/operator/centres/{id}/commands" OPERATOR => operator::page;
+    GET "/api/operator/centres/{id}/service" OPERATOR => operator::service;
     POST "/api/operator/dispatches/{id}/confirmed" OPERATOR => operator::dispatch_confirmed;
     GET "/api/operator/stream" OPERATOR => operator::stream;
     GET "/api/family/children" GUARDIAN => family::children;

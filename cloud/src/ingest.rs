@@ -5,6 +5,7 @@
 //! Everything of a batch is committed before its receipt.
 
 mod arrived;
+mod facts;
 mod found;
 mod held;
 mod keep;
@@ -25,7 +26,7 @@ use self::keep::{Kept, Place};
 use crate::access::Scope;
 use crate::column::number;
 use crate::db::{Db, DbError, Tx, Urgency, unhurt};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Work};
 use crate::incident::entry::Numbers;
 use crate::wake::{Changed, Wake};
 use crate::{presence, sql};
@@ -215,17 +216,47 @@ impl Ingest {
         let kept = keep::keep(tx, scope, place, arrived, now).await?;
         let children = project(tx, scope, place, arrived, &kept, now).await?;
         let entropy = self.engine.entropy();
-        let found = found::find(tx, scope, place, arrived, &kept, now, entropy).await?;
+        let findings = found::find(tx, scope, place, arrived, &kept, now, entropy).await?;
+        let found = &findings.found;
         let reports: Vec<_> = found.iter().map(|found| found.report.clone()).collect();
         let entries = work.judge(&reports).await?;
         let (tx, scope) = work.parts();
+        let mut chained = HashSet::new();
         for (found, entry) in found.iter().zip(entries) {
             if let (Some(seq), Some(entry)) = (found.record, entry) {
                 keep::set_chained(tx, scope, place, seq, entry).await?;
+                chained.insert(seq);
             }
+        }
+        for record in findings.answers.iter().filter_map(|at| arrived.get(*at)) {
+            self.answer(&mut work, place, record, !chained.contains(&record.seq))
+                .await?;
+        }
+        if findings.served {
+            work.served();
         }
         self.engine.commit(work).await?;
         self.wake_children(place, children);
+        Ok(())
+    }
+
+    /// Tells what became of a command; chains its record unless a case's entry did.
+    async fn answer(
+        &self,
+        work: &mut Work,
+        place: &Place,
+        record: &Arrived,
+        chains: bool,
+    ) -> Result<(), IngestError> {
+        let Some(event) = record.event() else {
+            return Ok(());
+        };
+        let digest = chains.then(|| record.digest());
+        let entry = work.answered(place.from.gateway, event, digest).await?;
+        if let (Some(entry), true) = (entry, chains) {
+            let (tx, scope) = work.parts();
+            keep::set_chained(tx, scope, place, record.seq, entry).await?;
+        }
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! The cloud: takes records from boxes, judges them, tells agencies and people.
 //!
 //! Imports point down: `app` (wiring) -> `http` -> drivers (`ingest`, `dispatcher`, `ticker`, `chainer`,
-//! `live`) -> `engine` -> capabilities (`incident`, `dispatch`, `presence`, `centre`, `access`) ->
-//! `db`, `column` and the `domain` crate.
+//! `live`) -> `engine` -> capabilities (`incident`, `commands`, `absence`, `dispatch`, `presence`,
+//! `centre`, `access`) -> `db`, `column` and the `domain` crate.
 
+pub mod absence;
 pub mod access;
 pub mod app;
 pub mod board;
@@ -11,6 +12,7 @@ pub mod boxes;
 pub mod centre;
 pub mod chainer;
 pub mod column;
+pub mod commands;
 pub mod config;
 pub mod db;
 pub mod dispatch;

@@ -21,8 +21,19 @@ use crate::wake::{Wake, Wakes};
 /// How often a feed compares what it sent with the table, in case a wake was lost or a right ended.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// What rows of one kind are called on a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Words {
+    /// The field of their list in `reset`.
+    pub list: &'static str,
+    /// The event of one row.
+    pub row: &'static str,
+}
+
 /// A row as a viewer sees it.
 pub struct Item {
+    /// What it is called.
+    pub words: Words,
     /// Which.
     pub id: Uuid,
     /// Rises with each change.
@@ -63,14 +74,23 @@ pub trait Shown: Send + Sync + 'static {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Update {
     /// Everything, in place of what was sent before.
-    Reset(Vec<String>),
+    Reset(Vec<Told>),
     /// One row.
     Row {
-        /// As JSON.
-        json: String,
+        /// The row.
+        told: Told,
         /// When its newest signal reached the box, if that was not sent before.
         fresh_signal: Option<Timestamp>,
     },
+}
+
+/// A row on its way to a viewer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What it is called.
+    pub words: Words,
+    /// As JSON.
+    pub json: String,
 }
 
 /// One viewer's feed.
@@ -176,7 +196,10 @@ impl<S: Shown> Feed<S> {
                 signal_at: item.signal_at,
             };
             self.sent.insert(item.id, sent);
-            rows.push(item.json);
+            rows.push(Told {
+                words: item.words,
+                json: item.json,
+            });
         }
         Ok(Some(Update::Reset(rows)))
     }
@@ -201,7 +224,10 @@ impl<S: Shown> Feed<S> {
             self.sent.remove(&item.id);
         }
         Some(Update::Row {
-            json: item.json,
+            told: Told {
+                words: item.words,
+                json: item.json,
+            },
             fresh_signal,
         })
     }

@@ -13,6 +13,7 @@ use ambient::Clock;
 use crate::db::{Db, DbError};
 use crate::engine::Engine;
 use crate::incident::store;
+use crate::{absence, commands};
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +48,20 @@ impl Ticker {
         }
     }
 
+    /// Commands and sessions whose time has passed.
+    async fn keep_service(&self) -> Result<(), DbError> {
+        let now = self.clock.now();
+        let mut tx = self.db.read().await?;
+        let due = commands::store::due(&mut tx, now, now.before(absence::GRACE)).await?;
+        drop(tx);
+        for centre in due {
+            if let Err(error) = self.engine.tick_service(centre).await {
+                tracing::error!(%centre, %error, "a centre's commands and sessions could not be ended");
+            }
+        }
+        Ok(())
+    }
+
     /// One look.
     ///
     /// # Errors
@@ -61,6 +76,6 @@ impl Ticker {
                 tracing::error!(%centre, %incident, %error, "a case's deadline could not be kept");
             }
         }
-        Ok(())
+        self.keep_service().await
     }
 }

@@ -288,6 +288,10 @@ impl Check {
                 Some(record) => ((1, merkle_root(&[record])), Broken::Record(seq)),
                 None => return Ok(()),
             },
+            Said::Command(turn) => match turn.record() {
+                Some(record) => ((1, merkle_root(&[record])), Broken::Record(seq)),
+                None => return Ok(()),
+            },
         };
         let mut rows = sql!(
             tx,

@@ -27,6 +27,8 @@ pub enum Changed {
     Child(ChildId),
     /// Jobs are due at some receiver.
     Dispatch,
+    /// Commands to boxes of the centre, or what is out of full service there.
+    Service,
     /// A box: its configuration, key or connection.
     Gateway(GatewayId),
 }

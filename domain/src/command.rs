@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Role;
 use crate::id::{CommandId, EventId, PersonId, PointKey};
+use crate::kind::Hazard;
 use crate::time::Timestamp;
 
 /// Longest test session of points.
@@ -265,6 +266,43 @@ impl Test {
                 points.contains(point) && (self.kind == TestKind::Walk || !calls_for_help(role))
             }
             Scope::Centre => !calls_for_help(role),
+        }
+    }
+}
+
+/// What a test session has heard so far: what breaks through it follows from that.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Heard {
+    /// Points that rang in it, and whether that activation is over: a second one is real.
+    pub rang: Vec<(PointKey, bool)>,
+    /// The hazard of its first alarm: another one is real.
+    pub hazard: Option<Hazard>,
+}
+
+impl Heard {
+    /// Whether the session takes an activation for its own, and remembers it if so. Box and cloud ask alike.
+    pub fn takes(&mut self, test: &Test, point: &PointKey, role: Role, hazard: Hazard) -> bool {
+        let is_other = self.hazard.is_some_and(|first| first != hazard);
+        let again = self.rang.iter().any(|(rang, over)| rang == point && *over);
+        if !test.covers(point, role) || is_other || again {
+            return false;
+        }
+        self.hazard = Some(hazard);
+        if !self.rang.iter().any(|(rang, _)| rang == point) {
+            self.rang.push((point.clone(), false));
+        }
+        true
+    }
+
+    /// The activation of a point is over; says whether one was going on.
+    pub fn over(&mut self, point: &PointKey) -> bool {
+        let is_it = |(rang, over): &&mut (PointKey, bool)| rang == point && !*over;
+        match self.rang.iter_mut().find(is_it) {
+            Some((_, over)) => {
+                *over = true;
+                true
+            }
+            None => false,
         }
     }
 }

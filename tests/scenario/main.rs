@@ -3,6 +3,7 @@
 
 mod alarm;
 mod backup;
+mod commands;
 mod family;
 mod outage;
 mod rubbish;

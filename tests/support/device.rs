@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::world::each;
-use crate::{node_modules, python, root};
+use crate::{PATIENCE, node_modules, python, root};
 
 /// Where a box listens for MQTT, and what is spoken below it.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,33 @@ pub fn devices(town: &Value, centre: usize, role: &str) -> Vec<Device> {
         .collect()
 }
 
+/// A device that listens; dropped, it goes away.
+pub struct Heard {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Heard {
+    /// Waits until it was told that.
+    ///
+    /// # Errors
+    /// When it is not in time, or the client ends.
+    pub async fn hears(&mut self, what: &str) -> Result<()> {
+        let told = async {
+            while let Some(line) = self.lines.next_line().await? {
+                let line: Value = serde_json::from_str(&line)?;
+                if line["do"] == what {
+                    return Ok(());
+                }
+            }
+            bail!("the client ended before it was told to {what}")
+        };
+        tokio::time::timeout(PATIENCE, told)
+            .await
+            .with_context(|| format!("not told in time: {what}"))?
+    }
+}
+
 impl Device {
     /// Publishes one message with `mosquitto_pub` at QoS 1 and waits for the PUBACK.
     ///
@@ -114,6 +143,25 @@ impl Device {
             .args(["-u", &self.username, "-P", &self.secret])
             .args(["-q", "1", "-t", topic, "-m", payload]);
         command
+    }
+
+    /// What the box says to it, line by line, as `mosquitto_sub` prints it.
+    ///
+    /// # Errors
+    /// When the client does not start.
+    pub fn listen(&self, mqtt: SocketAddr) -> Result<Heard> {
+        let mut child = Command::new("mosquitto_sub")
+            .args(["-h", &mqtt.ip().to_string(), "-p", &mqtt.port().to_string()])
+            .args(["-u", &self.username, "-P", &self.secret])
+            .args(["-q", "1", "-t", &format!("{}/set", self.topic)])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let out = child.stdout.take().context("no standard output")?;
+        Ok(Heard {
+            lines: BufReader::new(out).lines(),
+            _child: child,
+        })
     }
 
     /// The topics it may speak on and hear: this and everything below.

@@ -10,6 +10,7 @@ use domain::time::Timestamp;
 
 use super::EngineError;
 use crate::access::Scope;
+use crate::commands::{self, Turn};
 use crate::db::{Db, Tx, Urgency, Write};
 use crate::dispatch;
 use crate::dispatch::job::Job;
@@ -32,6 +33,8 @@ pub struct Work {
     entropy: Entropy,
     touched: BTreeSet<IncidentId>,
     due: bool,
+    /// Commands or absences changed.
+    served: bool,
 }
 
 impl Work {
@@ -57,6 +60,7 @@ impl Work {
             entropy,
             touched: BTreeSet::new(),
             due: false,
+            served: false,
         })
     }
 
@@ -190,16 +194,75 @@ impl Work {
             .await?)
     }
 
+    /// Chance for an id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn chance<const N: usize>(&self) -> Result<[u8; N], EngineError> {
+        Ok(self.entropy.bytes()?)
+    }
+
+    /// Journals what happened to a command or to what one began.
+    ///
+    /// # Errors
+    /// When the store fails or there is no randomness.
+    pub async fn write_down(&mut self, turn: Turn) -> Result<u64, EngineError> {
+        let salt = self.entropy.bytes()?;
+        let said = Said::Command(Box::new(turn));
+        self.served = true;
+        Ok(self
+            .chain
+            .append(self.write.tx(), self.now, &said, salt)
+            .await?)
+    }
+
+    /// Notes that commands or absences changed, for those who look at them.
+    pub fn served(&mut self) {
+        self.served = true;
+    }
+
+    /// Tells every open case what it is to be told; one that is told nothing does not change.
+    ///
+    /// # Errors
+    /// When the store fails or there is no randomness.
+    pub async fn tell_cases(
+        &mut self,
+        tells: impl Fn(&Case) -> Vec<Command>,
+    ) -> Result<(), EngineError> {
+        let open = store::open_of_centre(self.write.tx(), &self.scope).await?;
+        for incident in open.unreadable {
+            self.set_aside(incident).await?;
+        }
+        for case in open.cases {
+            let mut after = case.clone();
+            let mut all = Vec::new();
+            for command in tells(&case) {
+                let entries = decide::decide(&after, &command, self.now)?;
+                after = after.after(&entries);
+                all.extend(entries);
+            }
+            if !all.is_empty() {
+                self.carry_out(&after, &all).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes everything durable and only then wakes who looks at it.
     ///
     /// # Errors
     /// When the store cannot; nothing of the work is then kept.
     pub async fn commit(mut self, wakes: &Wakes) -> Result<(), EngineError> {
+        if self.served {
+            commands::store::touch(self.write.tx(), &self.scope).await?;
+        }
         self.chain.save(self.write.tx()).await?;
         self.write.commit().await?;
         let centre = self.centre;
         let incidents = self.touched.into_iter().map(Changed::Incident);
-        for what in incidents.chain(self.due.then_some(Changed::Dispatch)) {
+        let due = self.due.then_some(Changed::Dispatch);
+        let served = self.served.then_some(Changed::Service);
+        for what in incidents.chain(due).chain(served) {
             wakes.send(Wake { centre, what });
         }
         Ok(())

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::access::{LogInError, PasswordError};
+use crate::commands::LIVES;
 use crate::db::DbError;
-use crate::engine::{ActError, EngineError};
+use crate::engine::{ActError, AskError, EngineError};
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -149,6 +150,13 @@ impl Problem {
         )
     }
 
+    /// Readable, and never to be done as it stands.
+    #[must_use]
+    pub fn unsuitable(detail: impl Into<String>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "unsuitable", "Cannot be done", detail)
+    }
+
     /// Too much at once.
     #[must_use]
     pub fn too_many(detail: impl Into<String>, wait: Duration) -> Self {
@@ -210,6 +218,19 @@ impl From<ActError> for Problem {
             ActError::NotFound => Self::not_found(),
             ActError::Refused(why) => Self::refused(why),
             ActError::Engine(error) => error.into(),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AskError::NotFound => Self::not_found(),
+            AskError::Unsuitable(_) => Self::unsuitable(detail),
+            AskError::IdTaken => Self::refused(detail),
+            AskError::TooMany => Self::too_many(detail, LIVES),
+            AskError::Engine(error) => error.into(),
         }
     }
 }

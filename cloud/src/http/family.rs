@@ -13,11 +13,11 @@ use super::Api;
 use super::error::Problem;
 use super::given::{Asked, Named};
 use super::guard::Caller;
-use super::stream::{self, Words};
+use super::stream;
 use crate::access::{Role, Scope, SessionKey, Standing};
 use crate::db::DbError;
 use crate::family::{self, Adult, MOVEMENTS_MAX, Move};
-use crate::live::{Item, Look, Shown};
+use crate::live::{Item, Look, Shown, Words};
 use crate::wake::{Changed, Wake};
 
 #[derive(Serialize)]
@@ -174,16 +174,18 @@ impl Movement {
 
 /// `GET /api/family/stream`
 pub async fn stream(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
-    let words = Words {
-        list: "children",
-        row: "child",
-    };
     let shown = OwnChildren {
         session: caller.session,
         api: api.clone(),
     };
-    stream::open(&api, &caller, Role::Guardian, words, shown)
+    stream::open(&api, &caller, Role::Guardian, &[CHILDREN], shown)
 }
+
+/// What rows of a guardian's stream are called.
+const CHILDREN: Words = Words {
+    list: "children",
+    row: "child",
+};
 
 /// The children of one guardian's stream.
 struct OwnChildren {
@@ -214,6 +216,7 @@ fn item(child: family::Child) -> Result<Item, DbError> {
     let json = text(&child)?;
     child.presence.as_of_at = None;
     Ok(Item {
+        words: CHILDREN,
         id,
         version,
         mark: text(&child)?,
@@ -259,7 +262,9 @@ impl Shown for OwnChildren {
     fn concerns(&self, wake: &Wake) -> Option<Uuid> {
         match wake.what {
             Changed::Child(id) => Some(id.0),
-            Changed::Incident(_) | Changed::Dispatch | Changed::Gateway(_) => None,
+            Changed::Incident(_) | Changed::Dispatch | Changed::Service | Changed::Gateway(_) => {
+                None
+            }
         }
     }
 }

@@ -1,5 +1,8 @@
 //! For operators and shift leads: the cases of their watch room's centres, and acts on them.
 
+mod board;
+mod commands;
+mod served;
 mod view;
 
 use axum::Json;
@@ -9,21 +12,17 @@ use axum::response::{IntoResponse, Response};
 use domain::id::{DispatchId, IncidentId};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::Api;
 use super::error::Problem;
 use super::given::{Asked, Given, Named, Nothing};
 use super::guard::Caller;
-use super::stream::{self, Words};
-use crate::access::{Role, Scope, SessionKey, Standing};
-use crate::board;
-use crate::db::DbError;
+use crate::access::Scope;
 use crate::engine::{Act, Acted};
 use crate::incident::Cause;
-use crate::incident::shown::{self, Shown as Seen, StoredEvent, Which};
-use crate::live::{Item, Look, Shown};
-use crate::wake::{Changed, Wake};
+use crate::incident::shown::{self, StoredEvent, Which};
+pub use board::stream;
+pub use commands::{give, page, service};
 use view::Incident;
 
 /// Activations in one answer; the rest is on the next page.
@@ -193,6 +192,17 @@ pub async fn confirm(
     act(&api, &caller, id, Act::Confirm).await
 }
 
+/// `POST /api/operator/incidents/{id}/real`: it is real, and every test of the centre ends.
+pub async fn real(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(id): Named<IncidentId>,
+    Given(Nothing {}): Given<Nothing>,
+) -> Result<Response, Problem> {
+    api.engine.real(&caller.scope, id).await?;
+    answer(Acted::Done, read(&api, &caller.scope, id).await?)
+}
+
 /// The body of a note.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -269,103 +279,4 @@ fn written(text: String, field: &str) -> Result<String, Problem> {
     }
     let detail = format!("{field} must be a text of 1 to {TEXT_MAX} characters");
     Err(Problem::unreadable(detail))
-}
-
-/// `GET /api/operator/stream`
-pub async fn stream(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
-    let words = Words {
-        list: "incidents",
-        row: "incident",
-    };
-    let shown = Cases {
-        session: caller.session,
-        api: api.clone(),
-    };
-    stream::open(&api, &caller, Role::Operator, words, shown)
-}
-
-/// The cases of one operator's stream.
-struct Cases {
-    api: Api,
-    session: SessionKey,
-}
-
-impl Cases {
-    async fn scope(&self) -> Result<Option<Scope>, DbError> {
-        let standing = self
-            .api
-            .access
-            .standing(self.session, Role::Operator)
-            .await?;
-        Ok(match standing {
-            Standing::May(scope) => Some(scope),
-            Standing::Nobody | Standing::NotGranted => None,
-        })
-    }
-}
-
-fn item(seen: Seen) -> Result<Item, DbError> {
-    let (id, listed, signal_at) = match &seen {
-        Seen::Case(record) => {
-            let lines = record.case.lines.iter();
-            let signal_at = lines.map(|line| line.last_at).max();
-            (record.case.id, record.case.on_board(), signal_at)
-        }
-        Seen::Unreadable(case) => (case.id, case.on_board, None),
-    };
-    let incident = Incident::of(seen);
-    let json = serde_json::to_string(&incident).map_err(DbError::corrupt("incident.body"))?;
-    Ok(Item {
-        id: id.0,
-        version: i64::try_from(incident.version).unwrap_or(i64::MAX),
-        mark: incident.version.to_string(),
-        json,
-        listed,
-        signal_at,
-    })
-}
-
-impl Shown for Cases {
-    async fn all(&self) -> Result<Option<Vec<Item>>, DbError> {
-        let Some(scope) = self.scope().await? else {
-            return Ok(None);
-        };
-        let mut tx = self.api.db.read().await?;
-        let now = self.api.clock.now();
-        let cases = shown::cases(&mut tx, &scope, Which::Open, now).await?;
-        cases
-            .into_iter()
-            .map(item)
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    async fn marks(&self) -> Result<Option<Vec<(Uuid, String)>>, DbError> {
-        let Some(scope) = self.scope().await? else {
-            return Ok(None);
-        };
-        let mut tx = self.api.db.read().await?;
-        let versions = board::versions(&mut tx, &scope, self.api.clock.now()).await?;
-        let mark = |(id, version): (IncidentId, i64)| (id.0, version.to_string());
-        Ok(Some(versions.into_iter().map(mark).collect()))
-    }
-
-    async fn one(&self, id: Uuid) -> Result<Look, DbError> {
-        let Some(scope) = self.scope().await? else {
-            return Ok(Look::Over);
-        };
-        let mut tx = self.api.db.read().await?;
-        let seen = shown::case(&mut tx, &scope, IncidentId(id), self.api.clock.now()).await?;
-        Ok(match seen {
-            Some(seen) => Look::Row(item(seen)?),
-            None => Look::Gone,
-        })
-    }
-
-    fn concerns(&self, wake: &Wake) -> Option<Uuid> {
-        match wake.what {
-            Changed::Incident(id) => Some(id.0),
-            Changed::Child(_) | Changed::Dispatch | Changed::Gateway(_) => None,
-        }
-    }
 }

@@ -19,7 +19,7 @@ use super::Api;
 use super::error::Problem;
 use super::guard::Caller;
 use crate::access::Role;
-use crate::live::{Feed, LOOK_AGAIN, Shown, Update};
+use crate::live::{Feed, LOOK_AGAIN, Shown, Told, Update, Words};
 
 /// A comment goes out after this much silence, so that a dead line is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -107,21 +107,12 @@ impl Streams {
     }
 }
 
-/// What the two events of a stream are called.
-#[derive(Clone, Copy)]
-pub struct Words {
-    /// The field of the list in `reset`.
-    pub list: &'static str,
-    /// The event of one row.
-    pub row: &'static str,
-}
-
 /// Opens a stream for a caller.
 pub fn open<S: Shown>(
     api: &Api,
     caller: &Caller,
     role: Role,
-    words: Words,
+    kinds: &'static [Words],
     shown: S,
 ) -> Result<Response, Problem> {
     let place = api.streams.place(role, caller.person)?;
@@ -137,7 +128,7 @@ pub fn open<S: Shown>(
                     return None;
                 }
             };
-            let event = event(&api, words, update);
+            let event = event(&api, kinds, update);
             Some((Ok::<_, Infallible>(event), (feed, place, api)))
         },
     );
@@ -149,21 +140,29 @@ pub fn open<S: Shown>(
     Ok((headers, stream).into_response())
 }
 
-fn event(api: &Api, words: Words, update: Update) -> Event {
+fn event(api: &Api, kinds: &[Words], update: Update) -> Event {
     let n = api.streams.counter.fetch_add(1, Ordering::Relaxed);
     let event = Event::default().id(format!("{}-{n}", api.epoch));
     match update {
         Update::Reset(rows) => {
-            let data = format!("{{\"{}\":[{}]}}", words.list, rows.join(","));
+            let lists = kinds.iter().map(|words| list(*words, &rows));
+            let data = format!("{{{}}}", lists.collect::<Vec<_>>().join(","));
             event.event("reset").data(data)
         }
-        Update::Row { json, fresh_signal } => {
+        Update::Row { told, fresh_signal } => {
             if let Some(at) = fresh_signal {
                 api.metrics.signal_to_screen(api.clock.now().since(at));
             }
-            event.event(words.row).data(json)
+            event.event(told.words.row).data(told.json)
         }
     }
+}
+
+/// The rows of one kind, as a field of `reset`.
+fn list(words: Words, rows: &[Told]) -> String {
+    let own = rows.iter().filter(|told| told.words == words);
+    let own: Vec<&str> = own.map(|told| told.json.as_str()).collect();
+    format!("\"{}\":[{}]", words.list, own.join(","))
 }
 
 #[cfg(test)]

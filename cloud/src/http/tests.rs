@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod boxes;
+mod commands;
 mod family;
 mod matrix;
 mod operator;

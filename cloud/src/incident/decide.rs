@@ -14,8 +14,9 @@ mod tests;
 
 use std::time::Duration;
 
+use domain::command::Act;
 use domain::event::State as EventState;
-use domain::id::{CentreId, DispatchId, IncidentId, PersonId};
+use domain::id::{CentreId, CommandId, DispatchId, IncidentId, PersonId};
 use domain::kind::{Hazard, Kind};
 use domain::time::Timestamp;
 
@@ -70,6 +71,29 @@ pub enum Command {
         cause: Cause,
         /// In own words.
         note: String,
+    },
+    /// A person told a box to do something about a point of it.
+    Asked {
+        /// The command.
+        command: CommandId,
+        /// Who.
+        by: PersonId,
+        /// What.
+        act: Act,
+    },
+    /// The box did not answer that in its time.
+    Unanswered {
+        /// The command.
+        command: CommandId,
+        /// What was asked.
+        act: Act,
+        /// Whether it was handed to the box's connection.
+        reached: bool,
+    },
+    /// Sessions and bypasses are over for the cloud, without the box's word.
+    TestOver {
+        /// Which.
+        sessions: Vec<CommandId>,
     },
     /// Something happened to a request.
     Progress {
@@ -147,7 +171,14 @@ impl Report {
             (_, Some(hazard), EventState::Cleared) => Effect::Restores(Some(hazard)),
             (Kind::AlarmRestored | Kind::BridgeOnline, None, _) => Effect::Restores(None),
             (
-                Kind::AlarmSilenced | Kind::AlarmAcknowledged | Kind::AlarmReset | Kind::AlarmTest,
+                Kind::AlarmSilenced
+                | Kind::AlarmAcknowledged
+                | Kind::AlarmReset
+                | Kind::AlarmTest
+                | Kind::TestExpected
+                | Kind::PointBypassed
+                | Kind::PointInService
+                | Kind::CommandRefused,
                 None,
                 _,
             ) => Effect::Tells,
@@ -211,6 +242,21 @@ pub fn decide(case: &Case, command: &Command, now: Timestamp) -> Result<Vec<Entr
             short_enough(note)?;
             draft.close(*by, *cause, note);
         }
+        Command::Asked { command, by, act } => draft.say(Entry::Asked {
+            command: *command,
+            by: *by,
+            act: act.clone(),
+        }),
+        Command::Unanswered {
+            command,
+            act,
+            reached,
+        } => draft.say(Entry::Unanswered {
+            command: *command,
+            act: act.clone(),
+            reached: *reached,
+        }),
+        Command::TestOver { sessions } => draft.test_over(sessions),
         Command::Progress { dispatch, input } => draft.progress(*dispatch, input)?,
         Command::Tick => draft.tick(),
     }

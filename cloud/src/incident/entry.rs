@@ -3,15 +3,13 @@
 //! Owns the words of the record (version 1) and which of them name persons. Never holds a name, a
 //! card number or a payload; a free text a person wrote is in the erasable body only (D9).
 
-use domain::digest::Sha256;
-use domain::event::State;
-use domain::id::{
-    CentreId, DispatchId, EpochId, EventId, GatewayId, IncidentId, PersonId, PointKey, ZoneId,
-};
-use domain::kind::{Hazard, Kind, Lane, Severity};
+use domain::command::Act;
+use domain::id::{CentreId, CommandId, DispatchId, IncidentId, PersonId};
+use domain::kind::Hazard;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::fact::{Fact, Numbers, Withheld};
 use crate::dispatch::Agency;
 use crate::dispatch::job::{Job, Step};
 use crate::dispatch::plan::Plan;
@@ -137,6 +135,33 @@ pub enum Entry {
         /// How.
         step: Step,
     },
+    /// A person told a box to do something about a point of the case: not confirmed.
+    Asked {
+        /// The command.
+        command: CommandId,
+        /// Who.
+        by: PersonId,
+        /// What.
+        act: Act,
+    },
+    /// The box did not answer a command in its time.
+    Unanswered {
+        /// The command.
+        command: CommandId,
+        /// What was asked.
+        act: Act,
+        /// Whether it was handed to the box's connection, so that it may have been done.
+        reached: bool,
+    },
+    /// Sessions that kept alarms of the case back are over by the cloud: what is still there is real. Rings.
+    TestOver {
+        /// The sessions.
+        sessions: Vec<CommandId>,
+        /// When.
+        at: Timestamp,
+        /// Rings louder from then, if nobody had it ringing already.
+        escalate_at: Timestamp,
+    },
     /// The machines did not manage; a human must: rings.
     Troubled {
         /// What is wrong.
@@ -146,71 +171,6 @@ pub enum Entry {
         /// Rings louder from then, if nobody had it ringing already.
         escalate_at: Timestamp,
     },
-}
-
-/// What a record said, as far as a case needs it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Fact {
-    /// The event.
-    pub event: EventId,
-    /// The device's own id of it.
-    pub vendor_id: Option<String>,
-    /// The point.
-    pub source: Option<PointKey>,
-    /// Its zone.
-    pub zone: Option<ZoneId>,
-    /// Its zone number at a receiver; 0 = not enrolled.
-    pub number: u16,
-    /// What happened.
-    pub kind: Kind,
-    /// Began or ended.
-    pub state: State,
-    /// How bad.
-    pub severity: Severity,
-    /// A press, not a level.
-    pub momentary: bool,
-    /// By the box's clock.
-    pub received_at: Timestamp,
-    /// By the cloud's clock, less the age the box claimed.
-    pub occurred_at: Timestamp,
-    /// Occurrences it stands for.
-    pub count: u64,
-    /// Why it may not call an agency by itself.
-    pub withheld: Option<Withheld>,
-    /// The numbers of the box it is about, or was read from.
-    pub numbers: Option<Numbers>,
-    /// SHA-256(salt, body) of the record it was read from; none for what the cloud found itself and
-    /// for a record that claims a taken number.
-    pub record: Option<Sha256>,
-}
-
-/// A stretch of a box's numbers (D4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Numbers {
-    /// The box.
-    pub gateway: GatewayId,
-    /// Its epoch.
-    pub epoch: EpochId,
-    /// The lane.
-    pub lane: Lane,
-    /// First.
-    pub from: u64,
-    /// Last.
-    pub to: u64,
-}
-
-/// Why an activation may not call an agency by itself (D5, D7).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Withheld {
-    /// It is a test.
-    Test,
-    /// Not severe enough.
-    NotCritical,
-    /// Known only from a retained or replayed message.
-    Unverified,
-    /// Older than the policy allows, or of unknown age.
-    Old,
 }
 
 /// Why an activation is no new one.
@@ -332,6 +292,9 @@ impl Entry {
                 Step::Exhausted { .. } => "dispatch.exhausted",
                 Step::Cancelled { .. } => "dispatch.cancelled",
             },
+            Self::Asked { .. } => "box.asked",
+            Self::Unanswered { .. } => "box.unanswered",
+            Self::TestOver { .. } => "test.over",
             Self::Troubled { trouble, .. } => match trouble {
                 Trouble::NoReceiver { .. } => "dispatch.no_receiver",
                 Trouble::Refused { .. } => "dispatch.telephone_refused",
@@ -358,6 +321,9 @@ impl Entry {
             | Self::Closed { .. }
             | Self::Ordered { .. }
             | Self::Dispatch { .. }
+            | Self::Asked { .. }
+            | Self::Unanswered { .. }
+            | Self::TestOver { .. }
             | Self::Troubled { .. } => None,
         }
     }
@@ -383,6 +349,9 @@ impl Entry {
             | Self::Escalated { .. }
             | Self::Noted { .. }
             | Self::CloseProposed { .. }
+            | Self::Asked { .. }
+            | Self::Unanswered { .. }
+            | Self::TestOver { .. }
             | Self::Closed { .. } => None,
         }
     }
@@ -404,6 +373,7 @@ impl Entry {
             Self::Acknowledged { by, .. }
             | Self::Noted { by, .. }
             | Self::CloseProposed { by, .. }
+            | Self::Asked { by, .. }
             | Self::Confirmed { by: Some(by), .. } => vec![*by],
             Self::Closed { by, second, .. } => {
                 std::iter::once(*by).chain(second.iter().copied()).collect()
@@ -412,16 +382,18 @@ impl Entry {
                 step: Step::Accepted { by, .. },
                 ..
             } => vec![*by],
+            Self::Raised { fact, .. }
+            | Self::Repeated { fact, .. }
+            | Self::Restored { fact }
+            | Self::Told { fact } => fact.by.iter().copied().collect(),
             Self::Opened { .. }
-            | Self::Raised { .. }
-            | Self::Repeated { .. }
-            | Self::Restored { .. }
-            | Self::Told { .. }
             | Self::Confirmed { by: None, .. }
             | Self::ReviewDue { .. }
             | Self::Escalated { .. }
             | Self::Ordered { .. }
             | Self::Dispatch { .. }
+            | Self::Unanswered { .. }
+            | Self::TestOver { .. }
             | Self::Troubled { .. } => Vec::new(),
         }
     }

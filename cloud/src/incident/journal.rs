@@ -14,13 +14,16 @@
 //! keeps `body_digest`, so the chain stands.
 
 use domain::digest::{SUITE, Sha256};
-use domain::id::{CentreId, DeviceId, DispatchId, IncidentId, PersonId, PointId, ZoneId};
+use domain::id::{
+    CentreId, CommandId, DeviceId, DispatchId, IncidentId, PersonId, PointId, ZoneId,
+};
 use domain::kind::Lane;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Case, Entry};
 use crate::column::{digest, number};
+use crate::commands::Turn;
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -38,6 +41,8 @@ pub enum Said {
     Case(IncidentId, Box<Entry>),
     /// Records were chained together.
     Batch(Batch),
+    /// Something happened to a command to a box, or to what one began.
+    Command(Box<Turn>),
 }
 
 /// A root over the records of a lane committed in a stretch of time (D3).
@@ -76,6 +81,9 @@ pub struct Refs {
     /// The lane of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
+    /// The command to a box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandId>,
 }
 
 impl Said {
@@ -85,6 +93,7 @@ impl Said {
         match self {
             Self::Case(_, entry) => entry.kind(),
             Self::Batch(_) => BATCH,
+            Self::Command(turn) => turn.kind(),
         }
     }
 
@@ -101,8 +110,15 @@ impl Said {
                     zone: entry.fact().and_then(|fact| fact.zone.clone()),
                     dispatch: entry.dispatch(),
                     lane: None,
+                    command: None,
                 }
             }
+            Self::Command(turn) => Refs {
+                device: turn.point().map(|key| key.device.clone()),
+                point: turn.point().map(|key| key.point.clone()),
+                command: Some(turn.command()),
+                ..Refs::default()
+            },
             Self::Batch(batch) => Refs {
                 lane: Some(batch.lane),
                 ..Refs::default()
@@ -114,6 +130,7 @@ impl Said {
         match self {
             Self::Case(_, entry) => entry.persons(),
             Self::Batch(_) => Vec::new(),
+            Self::Command(turn) => turn.persons(),
         }
     }
 
@@ -121,6 +138,7 @@ impl Said {
         match self {
             Self::Case(_, entry) => serde_json::to_vec(entry),
             Self::Batch(batch) => serde_json::to_vec(batch),
+            Self::Command(turn) => serde_json::to_vec(turn),
         }
     }
 }
@@ -190,6 +208,10 @@ pub fn read_body(kind: &str, v: u32, refs: &str, body: &[u8]) -> Result<Said, Db
     if kind == BATCH {
         let batch = serde_json::from_slice(body).map_err(DbError::corrupt("journal.body"))?;
         return Ok(Said::Batch(batch));
+    }
+    if Turn::is_kind(kind) {
+        let turn = serde_json::from_slice(body).map_err(DbError::corrupt("journal.body"))?;
+        return Ok(Said::Command(Box::new(turn)));
     }
     let refs: Refs = serde_json::from_str(refs).map_err(DbError::corrupt("journal.refs"))?;
     let incident = refs

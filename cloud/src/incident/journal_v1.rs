@@ -41,6 +41,7 @@ fn every_entry_ever_written_still_says_what_it_said() {
         let again = match said {
             Said::Case(_, entry) => serde_json::to_value(&entry).unwrap(),
             Said::Batch(batch) => serde_json::to_value(&batch).unwrap(),
+            Said::Command(turn) => serde_json::to_value(&turn).unwrap(),
         };
         let written = serde_json::from_str(&line.body).unwrap();
         assert!(still_says(&again, &written), "{again} {written}");
@@ -52,6 +53,8 @@ fn every_entry_ever_written_still_says_what_it_said() {
         "alarm.restored",
         "alarm.told",
         BATCH,
+        "box.asked",
+        "box.unanswered",
         "case.acknowledged",
         "case.closed",
         "case.confirmed",
@@ -60,6 +63,9 @@ fn every_entry_ever_written_still_says_what_it_said() {
         "case.opened",
         "case.review_due",
         "close.proposed",
+        "command.answered",
+        "command.expired",
+        "command.given",
         "dispatch.accepted",
         "dispatch.cancelled",
         "dispatch.exhausted",
@@ -71,6 +77,8 @@ fn every_entry_ever_written_still_says_what_it_said() {
         "dispatch.sending",
         "dispatch.telephone_exhausted",
         "dispatch.telephone_refused",
+        "session.over",
+        "test.over",
     ];
     assert_eq!(
         kinds.iter().map(String::as_str).collect::<Vec<_>>(),

@@ -6,17 +6,19 @@
 
 pub mod decide;
 pub mod entry;
+mod fact;
 pub mod journal;
 #[cfg(test)]
 mod journal_v1;
+mod line;
 pub mod report;
 pub mod shown;
 pub mod store;
 pub mod timeline;
 
 use domain::event::State;
-use domain::id::{CentreId, IncidentId, PersonId, PointKey, ZoneId};
-use domain::kind::{Hazard, Kind, Severity};
+use domain::id::{CentreId, IncidentId, PersonId, PointKey};
+use domain::kind::{Hazard, Kind};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,7 @@ use crate::dispatch::job::Job;
 use crate::dispatch::plan::Plan;
 use crate::dispatch::{Agency, Purpose};
 pub use entry::{Cause, Confirmation, Entry, Fact, Numbers, Repeat, Trouble, Withheld};
+pub use line::{Line, Looked};
 
 /// All that is known of a case. Rebuilt from its entries it is the same, to the field.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -133,39 +136,6 @@ pub struct Proposal {
     pub at: Timestamp,
 }
 
-/// One point, or one trouble without a point, within a case.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Line {
-    /// The point; none for troubles of the box or the line.
-    pub source: Option<PointKey>,
-    /// Its zone.
-    pub zone: Option<ZoneId>,
-    /// Its zone number at a receiver; 0 = not enrolled.
-    pub number: u16,
-    /// The worst it said.
-    pub kind: Kind,
-    /// The worst severity it said.
-    pub severity: Severity,
-    /// First activation, by the box.
-    pub first_at: Timestamp,
-    /// Last activation, by the box.
-    pub last_at: Timestamp,
-    /// When it happened, by the cloud's clock, for a receiver.
-    pub occurred_at: Timestamp,
-    /// Activations so far.
-    pub activations: u64,
-    /// Raised or cleared; a press is over at once.
-    pub state: State,
-    /// A press, not a level.
-    pub momentary: bool,
-    /// A human of ours has looked since the last activation.
-    pub acknowledged: bool,
-    /// Why it may not call an agency by itself; none once it may.
-    pub withheld: Option<Withheld>,
-    /// Since when it may call an agency by itself.
-    pub live_since: Option<Timestamp>,
-}
-
 /// Points with a line of their own in one case. What further ones say is one line a kind: a case must stay
 /// small enough to be written within a second, whatever a broken or stolen box invents.
 pub const LINES_MAX: usize = 500;
@@ -261,8 +231,23 @@ impl Case {
         match entry {
             Entry::Opened { .. }
             | Entry::Repeated { .. }
-            | Entry::Told { .. }
-            | Entry::Noted { .. } => {}
+            | Entry::Noted { .. }
+            | Entry::Asked { .. }
+            | Entry::Unanswered { .. } => {}
+            Entry::Told { fact } => self.look(fact),
+            Entry::TestOver {
+                sessions,
+                at,
+                escalate_at,
+            } => {
+                for line in &mut self.lines {
+                    if line.is_kept_back_by(sessions) {
+                        line.go_live(*at);
+                    }
+                }
+                self.ring(*at, *escalate_at);
+                self.proposal = None;
+            }
             Entry::Raised {
                 fact,
                 at,
@@ -387,6 +372,8 @@ impl Case {
                 acknowledged: false,
                 withheld: fact.withheld,
                 live_since,
+                stamp: fact.kept_back_by(),
+                looked: None,
             });
             return;
         };
@@ -400,6 +387,36 @@ impl Case {
         line.acknowledged = false;
         line.withheld = line.withheld.zip(fact.withheld).map(|(a, b)| a.max(b));
         line.live_since = line.live_since.or(live_since);
+        line.stamp = fact.kept_back_by().filter(|_| line.live_since.is_none());
+        line.looked = None;
+    }
+
+    /// A person acted at a point, as its box says.
+    fn look(&mut self, fact: &Fact) {
+        let reset = fact.kind == Kind::AlarmReset;
+        if !reset && fact.kind != Kind::AlarmAcknowledged {
+            return;
+        }
+        let known = self.line_of(fact.source.as_ref(), fact.kind);
+        if let Some(line) = known.and_then(|i| self.lines.get_mut(i))
+            && line.source == fact.source
+        {
+            line.looked = fact.by.map(|by| Looked {
+                by,
+                at: fact.received_at,
+                reset,
+            });
+            if reset {
+                line.state = State::Cleared;
+            }
+        }
+    }
+
+    /// Whether something in it may call an agency by itself, or a person said that it is real.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        let live = |line: &Line| line.live_since.is_some();
+        self.confirmation == Some(Confirmation::Person) || self.lines.iter().any(live)
     }
 
     fn restore(&mut self, fact: &Fact) {
@@ -428,25 +445,5 @@ impl Case {
                 }
             }
         }
-    }
-}
-
-impl Line {
-    /// What the line alone makes of its case, before anything confirmed it.
-    fn priority(&self, hazard: Hazard) -> Priority {
-        match (hazard, self.withheld) {
-            (Hazard::Technical, _) => self.technical_priority(),
-            (_, Some(Withheld::Test)) => Priority::P4,
-            (_, Some(Withheld::Unverified)) => Priority::P2,
-            (_, Some(Withheld::Old)) | (Hazard::Panic | Hazard::MissingChild, _) => Priority::P1,
-            (Hazard::Fire | Hazard::Intrusion, Some(Withheld::NotCritical) | None) => Priority::P2,
-        }
-    }
-
-    /// The path lost, unreadable life safety and a hole in it before other faults.
-    fn technical_priority(&self) -> Priority {
-        let grave = matches!(self.kind, Kind::AlarmUnreadable | Kind::BridgeOffline)
-            || self.kind == Kind::GatewayGap && self.severity >= Severity::High;
-        if grave { Priority::P2 } else { Priority::P3 }
     }
 }

@@ -16,6 +16,7 @@ use super::store::{Read, read};
 use super::timeline::{TimelineLine, timeline};
 use crate::access::{Role, Scope};
 use crate::column::number;
+use crate::commands::{self, Given};
 use crate::db::{DbError, Tx};
 use crate::sql;
 
@@ -71,6 +72,8 @@ pub struct CaseRecord {
     pub timeline: Vec<TimelineLine>,
     /// What the person who closed it wrote; none once erased.
     pub closing_note: Option<String>,
+    /// The newest command about each point of the centre since the case opened.
+    pub commands: Vec<Given>,
 }
 
 /// An activation or clearing kept in a case, coalesced ones too.
@@ -355,7 +358,7 @@ async fn record(tx: &mut Tx, centre_name: String, case: Case) -> Result<CaseReco
     let entries = journal::tail_of_case(tx, &case, TIMELINE_ENTRIES).await?;
     let closing_note = entries.iter().rev().find_map(|kept| match &kept.said {
         Some(Said::Case(_, entry)) => entry.closing_note().map(str::to_owned),
-        Some(Said::Batch(_)) | None => None,
+        Some(Said::Batch(_) | Said::Command(_)) | None => None,
     });
     Ok(CaseRecord {
         centre_name,
@@ -365,6 +368,7 @@ async fn record(tx: &mut Tx, centre_name: String, case: Case) -> Result<CaseReco
             .collect(),
         timeline: timeline(&entries, TIMELINE_LINES),
         closing_note,
+        commands: commands::shown::newest_of_points(tx, case.centre, case.opened_at).await?,
         case,
     })
 }

@@ -86,7 +86,7 @@ async fn rebuilt(
         for kept in page {
             match kept.said {
                 Some(Said::Case(_, entry)) => entries.push(*entry),
-                Some(Said::Batch(_)) | None => return Ok(None),
+                Some(Said::Batch(_) | Said::Command(_)) | None => return Ok(None),
             }
         }
     }

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use domain::id::{DispatchId, PersonId, PointKey, ZoneId};
+use domain::command::{Act, Unfit};
+use domain::id::{CommandId, DispatchId, PersonId, PointKey, ZoneId};
 use domain::kind::Kind;
 use domain::time::Timestamp;
 use serde::Serialize;
 
 use super::journal::{Kept, Said};
-use super::{Cause, Confirmation, Entry, Fact, Trouble};
+use super::{Cause, Confirmation, Entry, Fact, Trouble, Withheld};
+use crate::commands;
 use crate::dispatch::job::Step;
 use crate::dispatch::{Agency, Purpose};
 
@@ -65,6 +67,21 @@ pub struct LineRefs {
     /// The request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dispatch: Option<DispatchId>,
+    /// The command to a box.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandId>,
+    /// What the command asks: its word on the wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<&'static str>,
+    /// Whether an unanswered command was handed to the box's connection, so that it may have been done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<bool>,
+    /// Why the box did not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Unfit>,
+    /// Why the alarm was kept from agencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
     /// To which agency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agency: Option<Agency>,
@@ -137,6 +154,7 @@ fn line_of(kept: &Kept) -> TimelineLine {
     let (text_key, refs) = match &kept.said {
         Some(Said::Case(_, entry)) => (entry.kind(), refs_of(entry)),
         Some(Said::Batch(_)) => (super::journal::BATCH, LineRefs::default()),
+        Some(Said::Command(turn)) => (turn.kind(), LineRefs::default()),
         None => ("erased", LineRefs::default()),
     };
     TimelineLine {
@@ -210,7 +228,19 @@ fn refs_of(entry: &Entry) -> LineRefs {
                 ..none
             },
         },
-        Entry::Opened { .. } | Entry::ReviewDue { .. } => none,
+        Entry::Asked { command, by, act } => LineRefs {
+            person: Some(*by),
+            ..of_command(*command, act)
+        },
+        Entry::Unanswered {
+            command,
+            act,
+            reached,
+        } => LineRefs {
+            reached: Some(*reached),
+            ..of_command(*command, act)
+        },
+        Entry::Opened { .. } | Entry::ReviewDue { .. } | Entry::TestOver { .. } => none,
     }
 }
 
@@ -220,6 +250,19 @@ fn of_fact(fact: &Fact) -> LineRefs {
         zone: fact.zone.clone(),
         kind: Some(fact.kind),
         count: Some(fact.count),
+        person: fact.by,
+        command: fact.command,
+        why: fact.why,
+        withheld: fact.withheld,
+        ..LineRefs::default()
+    }
+}
+
+fn of_command(command: CommandId, act: &Act) -> LineRefs {
+    LineRefs {
+        source: commands::point_of(act).cloned(),
+        command: Some(command),
+        act: Some(commands::word_of(act)),
         ..LineRefs::default()
     }
 }
@@ -284,6 +327,10 @@ mod tests {
             occurred_at: Timestamp::default(),
             count: 1,
             withheld: None,
+            stamp: None,
+            by: None,
+            command: None,
+            why: None,
             numbers: None,
             record: None,
         }

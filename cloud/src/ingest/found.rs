@@ -4,17 +4,22 @@
 use std::collections::HashSet;
 
 use ambient::{Entropy, NoEntropy};
+use domain::alarm::Condition;
 use domain::config::Enrolment;
+use domain::event::State;
 use domain::id::{EpochId, EventId, PointKey};
 use domain::kind::{Kind, Lane, Severity};
 use domain::time::Timestamp;
 use domain::wire::Cause;
 
 use super::arrived::{Arrived, Reading};
+use super::facts;
 use super::keep::{Kept, LaneHeld, Place, is_tombstone};
 use super::{BoxIdentity, IngestError};
+use crate::absence::{self, Service};
 use crate::access::Scope;
 use crate::column::readable;
+use crate::commands::answer_of;
 use crate::db::{DbError, Tx};
 use crate::incident::decide::{Effect, Report};
 use crate::incident::entry::Numbers;
@@ -45,7 +50,18 @@ pub fn concerns_cases(record: &Arrived) -> bool {
     }
 }
 
-/// Everything that new records tell cases, in their order.
+/// What new records say.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Findings {
+    /// What they tell cases, in their order.
+    pub found: Vec<Found>,
+    /// Places in the list of those that answer a command.
+    pub answers: Vec<usize>,
+    /// Whether sessions or bypasses changed.
+    pub served: bool,
+}
+
+/// Everything that new records say, in their order.
 ///
 /// # Errors
 /// When the store fails, a row cannot be read or there is no randomness.
@@ -57,8 +73,10 @@ pub async fn find(
     kept: &Kept,
     now: Timestamp,
     entropy: &Entropy,
-) -> Result<Vec<Found>, IngestError> {
-    let mut found = Vec::new();
+) -> Result<Findings, IngestError> {
+    let gateway = place.from.gateway;
+    let mut service = absence::store::of_box(tx, scope, gateway).await?;
+    let (mut found, mut answers) = (Vec::new(), Vec::new());
     let mut foreign_told = false;
     let new = kept.fresh.iter().map(|at| (*at, false));
     let mut new: Vec<_> = new.chain(kept.forks.iter().map(|at| (*at, true))).collect();
@@ -78,13 +96,21 @@ pub async fn find(
         };
         match &record.reading {
             Reading::Event(event) => {
-                let arrival = Arrival {
+                // A record that claims a taken number begins no session and keeps nothing back.
+                let mut none = Service::default();
+                let service = if forked { &mut none } else { &mut service };
+                facts::take(tx, scope, gateway, service, event, now).await?;
+                if !forked && answer_of(event).is_some() {
+                    answers.push(at);
+                }
+                let mut arrival = Arrival {
                     event,
                     age: record.age,
                     numbers,
                     record: digest,
+                    held: None,
                 };
-                let report = of_event(tx, scope, &arrival, now).await?;
+                let report = of_event(tx, scope, &mut arrival, service, now).await?;
                 if report.effect() != Effect::Nothing {
                     let record = digest.map(|_| record.seq);
                     found.push(Found { report, record });
@@ -115,7 +141,12 @@ pub async fn find(
     for (from, to) in &kept.holes {
         found.push(gap(numbers(place, *from, *to), now, entropy)?);
     }
-    Ok(found)
+    let served = absence::store::save(tx, scope, gateway, &service).await?;
+    Ok(Findings {
+        found,
+        answers,
+        served,
+    })
 }
 
 fn numbers(place: &Place, from: u64, to: u64) -> Numbers {
@@ -141,11 +172,12 @@ fn gap(numbers: Numbers, now: Timestamp, entropy: &Entropy) -> Result<Found, NoE
     })
 }
 
-/// The report of an event; its point's state is folded on the way.
+/// The report of an event; its point's state is folded on the way, and what a session has heard of it.
 async fn of_event(
     tx: &mut Tx,
     scope: &Scope,
-    arrival: &Arrival<'_>,
+    arrival: &mut Arrival<'_>,
+    service: &mut Service,
     now: Timestamp,
 ) -> Result<Report, DbError> {
     let Some(key) = &arrival.event.source else {
@@ -153,8 +185,16 @@ async fn of_event(
     };
     let enrolment = enrolment_of(tx, scope, key).await?;
     let point = point_of(tx, scope, key).await?;
-    let nature = nature_of(enrolment.as_ref(), arrival.event.kind);
+    let event = arrival.event;
+    let nature = nature_of(enrolment.as_ref(), event.kind);
+    let is_raised = event.state == State::Raised;
+    if let (Some(stamp), Some(enrolment), true) = (event.stamp, &enrolment, is_raised) {
+        arrival.held = service.hold(stamp, key, enrolment.role, event.kind, now);
+    }
     if let Some(folded) = fold(point.as_ref(), nature, arrival) {
+        if !matches!(folded.condition, Condition::Active { .. }) {
+            service.over(key);
+        }
         save_point(tx, scope, key, &folded).await?;
     }
     Ok(report(arrival, enrolment.as_ref(), point.as_ref(), now))

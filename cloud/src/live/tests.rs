@@ -9,6 +9,10 @@ use crate::stop::{Stopper, stop};
 use crate::wake::Changed;
 
 const SOON: Duration = Duration::from_millis(5);
+const ROWS: Words = Words {
+    list: "rows",
+    row: "row",
+};
 
 /// A table in memory: rows by id, with version and whether listed.
 #[derive(Clone, Default)]
@@ -34,6 +38,7 @@ impl Table {
 
 fn item(id: Uuid, version: i64, listed: bool) -> Item {
     Item {
+        words: ROWS,
         id,
         version,
         mark: version.to_string(),
@@ -71,7 +76,7 @@ impl Shown for Table {
     fn concerns(&self, wake: &Wake) -> Option<Uuid> {
         match wake.what {
             Changed::Incident(id) => Some(id.0),
-            Changed::Child(_) | Changed::Dispatch | Changed::Gateway(_) => None,
+            Changed::Child(_) | Changed::Dispatch | Changed::Service | Changed::Gateway(_) => None,
         }
     }
 }
@@ -83,9 +88,16 @@ fn wake(wakes: &Wakes, id: u128) {
     });
 }
 
+fn told(json: &str) -> Told {
+    Told {
+        words: ROWS,
+        json: json.to_owned(),
+    }
+}
+
 fn row(json: &str, fresh: Option<i64>) -> Update {
     Update::Row {
-        json: json.to_owned(),
+        told: told(json),
         fresh_signal: fresh.map(Timestamp::from_micros),
     }
 }
@@ -108,7 +120,7 @@ async fn everything_first_then_whole_rows_and_many_wakes_are_one_look() {
     let (_stopper, stop) = stop();
     let mut feed = Feed::new(table.clone(), &wakes, stop, SOON);
     table.set(2, 1, true);
-    let all = Update::Reset(vec!["1:4".into(), "2:1".into()]);
+    let all = Update::Reset(vec![told("1:4"), told("2:1")]);
     assert_eq!(feed.next().await.unwrap(), Some(all));
     table.set(1, 9, true);
     for _ in 0..100 {
@@ -143,7 +155,7 @@ async fn a_viewer_who_falls_behind_gets_everything_anew() {
     for _ in 0..5_000 {
         wake(&wakes, 1);
     }
-    let all = Update::Reset(vec!["1:1".into()]);
+    let all = Update::Reset(vec![told("1:1")]);
     assert_eq!(feed.next().await.unwrap(), Some(all));
 }
 

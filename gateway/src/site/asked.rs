@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::alarm::{self, Condition, Input, Outcome, Refusal};
-use domain::command::{Act, Bypass, Command, DRILL_MARK, Ended, Test, Unfit, may_bypass};
+use domain::command::{Act, Bypass, Command, DRILL_MARK, Ended, Heard, Test, Unfit, may_bypass};
 use domain::config::Role;
 use domain::event::{Detail, State};
 use domain::id::{CommandId, EventId, PointKey};
@@ -202,9 +202,8 @@ impl Site {
             by: command.by,
             begun_at: step.now.wall,
             what,
-            rang: Vec::new(),
+            heard: Heard::default(),
             held: Vec::new(),
-            hazard: None,
         };
         let until = step.now.monotonic + absence.span();
         self.timers.insert(Timer::Absence(absence.id), until);

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use domain::command::{Bypass, Stamp, Test, TestKind};
+use domain::command::{Bypass, Heard, Stamp, Test, TestKind};
 use domain::config::Role;
 use domain::id::{CommandId, PersonId, PointKey};
-use domain::kind::{Hazard, Kind};
+use domain::kind::Kind;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +26,11 @@ pub struct Absence {
     pub begun_at: Timestamp,
     /// What is out.
     pub what: What,
-    /// Points that rang in it, and whether that activation is over: a second one is real.
-    pub rang: Vec<(PointKey, bool)>,
+    /// What it has heard so far.
+    #[serde(flatten)]
+    pub heard: Heard,
     /// Conditions it holds back; at its end those still there are told anew.
     pub held: Vec<(PointKey, Kind)>,
-    /// The hazard of its first alarm: another one is real.
-    pub hazard: Option<Hazard>,
 }
 
 /// What is out of full service.
@@ -72,17 +71,8 @@ impl Absence {
         match &self.what {
             What::Bypass(bypass) => (bypass.point == *point).then_some(Stamp::Bypass(self.id)),
             What::Test(test) => {
-                let hazard = kind.hazard()?;
-                let is_other = self.hazard.is_some_and(|first| first != hazard);
-                let again = self.rang.iter().any(|(rang, over)| rang == point && *over);
-                if !test.covers(point, role) || is_other || again {
-                    return None;
-                }
-                self.hazard = Some(hazard);
-                if !self.rang.iter().any(|(rang, _)| rang == point) {
-                    self.rang.push((point.clone(), false));
-                }
-                Some(Stamp::Test(self.id))
+                let takes = self.heard.takes(test, point, role, kind.hazard()?);
+                takes.then_some(Stamp::Test(self.id))
             }
         }
     }
@@ -176,12 +166,7 @@ impl Service {
     /// The activation of a point is over; its next one is a second one.
     pub fn over(&mut self, point: &PointKey) {
         for (id, absence) in &mut self.absences {
-            let ended = absence
-                .rang
-                .iter_mut()
-                .find(|(rang, over)| rang == point && !over);
-            if let Some((_, over)) = ended {
-                *over = true;
+            if absence.heard.over(point) {
                 self.touched.insert(*id);
             }
         }

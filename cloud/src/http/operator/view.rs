@@ -2,12 +2,14 @@
 
 use domain::event;
 use domain::id::PersonId;
+use domain::time::Timestamp;
 use serde::Serialize;
 
+use crate::commands::{Given, point_of, word_of};
 use crate::dispatch::job::{Job, State as JobState};
 use crate::incident::shown::{CaseRecord, Shown, UnreadableCase};
 use crate::incident::timeline::{LineRefs, TimelineLine};
-use crate::incident::{Handling, Line};
+use crate::incident::{Handling, Line, Withheld};
 
 /// A case as an operator sees it.
 #[derive(Serialize)]
@@ -65,6 +67,31 @@ struct Alarm {
     activations: u64,
     state: &'static str,
     acknowledged: bool,
+    /// Why it may not call an agency by itself; `session` and `bypassed` carry the test mark.
+    withheld: Option<&'static str>,
+    /// What a person did at the point since its last activation, as the box says.
+    looked: Option<Looked>,
+    /// The newest command about the point since the case opened.
+    command: Option<Command>,
+}
+
+#[derive(Serialize)]
+struct Looked {
+    person: String,
+    at: i64,
+    what: &'static str,
+}
+
+#[derive(Serialize)]
+struct Command {
+    id: String,
+    act: &'static str,
+    by: String,
+    state: &'static str,
+    given_at: i64,
+    expires_at: i64,
+    answered_at: Option<i64>,
+    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -146,7 +173,9 @@ impl Incident {
             acknowledged_by,
             closed,
             confirmation: case.confirmation.map(|how| how.as_str()),
-            alarms: case.lines.iter().map(Alarm::of).collect(),
+            alarms: (case.lines.iter())
+                .map(|line| Alarm::of(line, &record.commands))
+                .collect(),
             timeline: record.timeline.into_iter().map(Moment::of).collect(),
             linked_to: case.linked_to.map(|id| id.to_string()),
         }
@@ -182,8 +211,9 @@ fn handling(handling: &Handling, note: Option<String>) -> (Option<Acknowledged>,
 }
 
 impl Alarm {
-    fn of(line: &Line) -> Self {
+    fn of(line: &Line, commands: &[Given]) -> Self {
         let source = line.source.as_ref();
+        let about = |given: &&Given| source.is_some() && point_of(&given.act) == source;
         Self {
             device: source.map(|key| key.device.to_string()),
             point: source.map(|key| key.point.to_string()),
@@ -197,6 +227,32 @@ impl Alarm {
                 event::State::Raised | event::State::Cleared => "restored",
             },
             acknowledged: line.acknowledged,
+            withheld: line.withheld.map(Withheld::as_str),
+            looked: line.looked.map(|looked| Looked {
+                person: looked.by.to_string(),
+                at: looked.at.micros(),
+                what: if looked.reset {
+                    "reset"
+                } else {
+                    "acknowledged"
+                },
+            }),
+            command: commands.iter().find(about).map(Command::of),
+        }
+    }
+}
+
+impl Command {
+    fn of(given: &Given) -> Self {
+        Self {
+            id: given.id.to_string(),
+            act: word_of(&given.act),
+            by: given.by.to_string(),
+            state: given.state.as_str(),
+            given_at: given.given_at.micros(),
+            expires_at: given.expires_at.micros(),
+            answered_at: given.answered_at.map(Timestamp::micros),
+            why: given.why.map(|why| why.to_string()),
         }
     }
 }

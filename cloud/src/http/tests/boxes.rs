@@ -29,16 +29,16 @@ use crate::setup::provision::{Provision, lan_certificate, provision};
 use crate::sql;
 use crate::trial::{Running, fixture, id};
 
-const BOX: u16 = 0xd001;
+pub(super) const BOX: u16 = 0xd001;
 
 /// A box's identity as `provision` wrote it.
-struct Identity {
+pub(super) struct Identity {
     certificate: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    async fn provisioned(running: &Running, gateway: u16, folder: &str) -> Self {
+    pub(super) async fn provisioned(running: &Running, gateway: u16, folder: &str) -> Self {
         let out = running.trial.dir.path().join(folder);
         let what = Provision {
             gateway: GatewayId(id(gateway)),
@@ -67,7 +67,7 @@ impl Identity {
     }
 }
 
-type Line = WebSocketStream<TlsStream<TcpStream>>;
+pub(super) type Line = WebSocketStream<TlsStream<TcpStream>>;
 
 /// Connects as far as the cloud lets it.
 async fn connect(running: &Running, identity: Option<&Identity>) -> Result<Line, String> {
@@ -91,13 +91,13 @@ async fn connect(running: &Running, identity: Option<&Identity>) -> Result<Line,
     line.map(|(line, _)| line).map_err(|e| e.to_string())
 }
 
-async fn say(line: &mut Line, up: &Up) {
+pub(super) async fn say(line: &mut Line, up: &Up) {
     let text = serde_json::to_string(up).unwrap();
     line.send(Message::text(text)).await.unwrap();
 }
 
 /// The next frame; none at the end.
-async fn hear(line: &mut Line) -> Option<Down> {
+pub(super) async fn hear(line: &mut Line) -> Option<Down> {
     loop {
         match line.next().await? {
             Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
@@ -126,7 +126,7 @@ fn hello(gateway: u16, config_version: u64) -> Up {
 }
 
 /// A line past its hello.
-async fn greeted(running: &Running, identity: &Identity, config_version: u64) -> Line {
+pub(super) async fn greeted(running: &Running, identity: &Identity, config_version: u64) -> Line {
     let mut line = connect(running, Some(identity)).await.unwrap();
     say(&mut line, &hello(BOX, config_version)).await;
     match hear(&mut line).await {

@@ -51,6 +51,26 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     ),
     (
         "POST",
+        "/api/operator/incidents/{id}/real",
+        [401, 403, 404, 404, 403, 403],
+    ),
+    (
+        "POST",
+        "/api/operator/centres/{id}/commands",
+        [401, 403, 404, 404, 403, 403],
+    ),
+    (
+        "GET",
+        "/api/operator/centres/{id}/commands",
+        [401, 403, 404, 404, 403, 403],
+    ),
+    (
+        "GET",
+        "/api/operator/centres/{id}/service",
+        [401, 403, 404, 404, 403, 403],
+    ),
+    (
+        "POST",
         "/api/operator/dispatches/{id}/confirmed",
         [401, 403, 404, 404, 403, 403],
     ),

@@ -11,21 +11,21 @@ use crate::trial::{Running, id};
 use crate::wake::{Changed, Wake};
 
 /// An open stream.
-struct Events {
+pub(super) struct Events {
     response: reqwest::Response,
     text: String,
 }
 
 /// One event.
 #[derive(Debug)]
-struct Got {
+pub(super) struct Got {
     id: String,
-    event: String,
-    data: Value,
+    pub(super) event: String,
+    pub(super) data: Value,
 }
 
 impl Events {
-    async fn open(running: &Running, path: &str, token: &str) -> Self {
+    pub(super) async fn open(running: &Running, path: &str, token: &str) -> Self {
         let url = format!("{}{path}", running.base);
         let response = running
             .client
@@ -44,7 +44,7 @@ impl Events {
     }
 
     /// The next event; none at the end.
-    async fn next(&mut self) -> Option<Got> {
+    pub(super) async fn next(&mut self) -> Option<Got> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {
@@ -78,7 +78,10 @@ async fn an_operator_gets_everything_then_each_change_of_the_own_room() {
     let reset = stream.next().await.unwrap();
     assert_eq!(reset.event, "reset");
     assert_eq!(reset.data["incidents"][0]["id"], json!(case));
-    assert_eq!(other.next().await.unwrap().data, json!({"incidents": []}));
+    assert_eq!(
+        other.next().await.unwrap().data,
+        json!({"incidents": [], "service": []})
+    );
 
     press(&running, 0xc001, 2..=2).await;
     let changed = stream.next().await.unwrap();

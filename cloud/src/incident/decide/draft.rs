@@ -1,12 +1,12 @@
 //! The rules of points and people: what rings, what confirms, who closes, what time does.
 
 use domain::event::State as EventState;
-use domain::id::PersonId;
+use domain::id::{CommandId, PersonId};
 use domain::kind::{Hazard, Kind};
 use domain::time::Timestamp;
 
 use super::{ESCALATE_AFTER, Effect, REVIEW_AFTER, Report, SECOND_PERSON_WITHIN, believed_at};
-use crate::incident::{Case, Cause, Confirmation, Entry, Fact, Handling, Repeat};
+use crate::incident::{Case, Cause, Confirmation, Entry, Fact, Handling, Repeat, Withheld};
 
 /// A case with the entries decided so far already applied, so that each rule sees what the one
 /// before it did.
@@ -23,6 +23,7 @@ impl Draft {
     }
 
     pub(super) fn report(&mut self, report: &Report) {
+        let report = &self.live_where_real(report);
         let fact = report.fact.clone();
         match report.effect() {
             Effect::Raises(_) => match self.repeats(report) {
@@ -33,6 +34,33 @@ impl Draft {
             Effect::Restores(_) | Effect::Tells => self.say(Entry::Told { fact }),
             Effect::Nothing => {}
         }
+    }
+
+    /// An alarm that joins a case with something real in it is not kept back for a test (D6).
+    fn live_where_real(&self, report: &Report) -> Report {
+        let mut report = report.clone();
+        if self.case.is_real() {
+            let fact = &mut report.fact;
+            if fact.withheld.is_some_and(Withheld::is_by_people) {
+                fact.withheld = Withheld::by_severity(fact.severity);
+            }
+        }
+        report
+    }
+
+    /// What sessions kept back and is still there is real.
+    pub(super) fn test_over(&mut self, sessions: &[CommandId]) {
+        let mut lines = self.case.lines.iter();
+        if self.case.is_closed() || !lines.any(|line| line.is_kept_back_by(sessions)) {
+            return;
+        }
+        self.say(Entry::TestOver {
+            sessions: sessions.to_vec(),
+            at: self.now,
+            escalate_at: self.now.after(ESCALATE_AFTER),
+        });
+        self.confirm_by_points();
+        self.follow_plan();
     }
 
     /// Why a raise is no new activation. A point new to the case always is one, whatever the box
