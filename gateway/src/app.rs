@@ -3,6 +3,7 @@
 //! Damage to the store that is met before anything listens is rescued in the same start; damage met later
 //! ends the process with an error, and the next start rescues it.
 
+mod channels;
 mod doors;
 
 use std::future::{Future, pending};
@@ -15,9 +16,10 @@ use domain::digest::to_hex;
 use domain::id::EpochId;
 use domain::time::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use channels::Channels;
 use doors::{Doors, bind_page, make_ready, remove, serve_page, write_addresses};
 
 use crate::bridge::{self, SettingsFault};
@@ -27,27 +29,17 @@ use crate::config::Config;
 use crate::forwarding::{self, Told};
 use crate::gauges::Gauges;
 use crate::identity::{Identity, IdentityError};
-use crate::intake::{Ask, Ears, Intake, Parts, Unacknowledged, remembered};
+use crate::intake::{Ears, Intake, Parts, remembered};
 use crate::lan::{self, LanError};
 use crate::page;
 use crate::seal::{BoxKey, BoxKeyError};
-use crate::signal_log::SignalLog;
-use crate::site::{Asked, Tell};
 use crate::status::{self, Shown};
 use crate::store::{self, Opened, Place, ReadError, Reader, Store};
 use crate::uplink::lanes::Lanes;
 use crate::uplink::machine::{Speaker, Uplink};
 use crate::uplink::tls::{self, TlsError};
-use crate::uplink::{Driver, Link, Peer};
+use crate::uplink::{Driver, Peer};
 
-/// Messages and rows on their way from the MQTT server to the intake; beyond it connections are not read from.
-const WORK: usize = 1_024;
-/// Configs on their way from the uplink; the newest is what counts.
-const CONFIGS: usize = 2;
-/// Commands on their way from the uplink; beyond it one is not taken, and the cloud says it again.
-const COMMANDS: usize = 64;
-/// Questions of the page to the intake; beyond it the page waits.
-const ASKS: usize = 4;
 /// Notices of the MQTT server; beyond it they are counted only.
 const NOTICES: usize = 256;
 
@@ -103,49 +95,6 @@ struct Common {
     entropy: Entropy,
     gauges: Arc<Gauges>,
     identity: Identity,
-}
-
-/// The channels between the drivers.
-struct Channels {
-    access: watch::Sender<Arc<Access>>,
-    version: watch::Sender<u64>,
-    link: watch::Sender<Link>,
-    waiting: Told,
-    configs: (
-        mpsc::Sender<domain::wire::SignedConfig>,
-        mpsc::Receiver<domain::wire::SignedConfig>,
-    ),
-    commands: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
-    tells: broadcast::Sender<Tell>,
-    work: (mpsc::Sender<broker::Work>, mpsc::Receiver<broker::Work>),
-    in_force: watch::Sender<Option<Arc<domain::config::Config>>>,
-    asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
-    signals: SignalLog,
-    bridges: (bridge::Board, Vec<bridge::Seat>),
-    unacknowledged: watch::Sender<Unacknowledged>,
-}
-
-impl Channels {
-    fn new(config: &Config, clock: &BoxClock) -> Self {
-        Self {
-            access: watch::Sender::new(Arc::new(Access::default())),
-            version: watch::Sender::new(0),
-            link: watch::Sender::new(Link::Connecting),
-            waiting: Told {
-                ages: watch::Sender::new([None; 3]),
-                unforwarded: watch::Sender::default(),
-            },
-            configs: mpsc::channel(CONFIGS),
-            commands: mpsc::channel(COMMANDS),
-            tells: broadcast::Sender::new(bridge::TELLS),
-            work: mpsc::channel(WORK),
-            in_force: watch::Sender::new(None),
-            asks: mpsc::channel(ASKS),
-            signals: SignalLog::default(),
-            bridges: bridge::board(&config.bridges, clock.now().monotonic),
-            unacknowledged: watch::Sender::default(),
-        }
-    }
 }
 
 /// Why the store is held to be damaged, once it is.

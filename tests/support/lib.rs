@@ -8,6 +8,7 @@ pub mod device;
 pub mod mosquitto;
 pub mod program;
 pub mod receiver;
+pub mod session;
 pub mod world;
 
 use std::path::{Path, PathBuf};
