@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use support::program::Program;
 use support::world::{Receivers, World};
 use tokio::task::JoinSet;
@@ -39,7 +39,13 @@ pub async fn measure(receivers: &Receivers) -> Result<()> {
     let mqtt = world.mqtt(&gateway)?;
     for connections in [1, 8, 64, 500] {
         for window in [1, 20] {
-            durable(mqtt, connections, window).await?;
+            let before = held(&world, &gateway).await?;
+            let sent = durable(mqtt, connections, window).await?;
+            let kept = held(&world, &gateway).await? - before;
+            ensure!(
+                kept >= sent,
+                "of {sent} acknowledged events {kept} are on disk"
+            );
         }
     }
     paced(mqtt).await?;
@@ -78,28 +84,39 @@ async fn door(mqtt: SocketAddr, n: usize) -> Result<(Client, String)> {
     Ok((client, town::door_topic(login, n / DOOR_LOGINS)))
 }
 
-fn moved(n: usize) -> Vec<u8> {
+/// The `n`th movement of a door in the part of the run with that name: an event each.
+fn moved(part: &str, n: usize) -> Vec<u8> {
     let kind = ["door.opened", "door.closed"][n % 2];
-    format!(r#"{{"kind":"{kind}","state":"raised"}}"#).into_bytes()
+    format!(r#"{{"id":"{part}-{n}","kind":"{kind}","state":"raised"}}"#).into_bytes()
 }
 
-async fn durable(mqtt: SocketAddr, connections: usize, window: usize) -> Result<()> {
+/// Door events that wait on the box's disk, the cloud being away.
+async fn held(world: &World, gateway: &str) -> Result<usize> {
+    let metrics = world.box_metrics(gateway).await?;
+    let name = "antuo_box_waiting_rows{lane=\"telemetry\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.context("the box tells its rows")?.parse()?)
+}
+
+async fn durable(mqtt: SocketAddr, connections: usize, window: usize) -> Result<usize> {
     // One publish of one connection at a time waits for a commit of its own.
     let events = few(if connections * window < 20 {
         EVENTS / 10
     } else {
         EVENTS
     });
-    let each = (events / connections).max(1);
+    // Even, so that every run finds its door closed and begins with an event.
+    let each = (events / connections / 2).max(1) * 2;
     let mut clients = Vec::with_capacity(connections);
     for n in 0..connections {
         clients.push(door(mqtt, n).await?);
     }
     let watch = Stopwatch::start();
     let mut running = JoinSet::new();
-    for (mut client, topic) in clients {
+    for (number, (mut client, topic)) in clients.into_iter().enumerate() {
+        let part = format!("{connections}-{window}-{number}");
         running.spawn(async move {
-            let payloads = (0..each).map(moved);
+            let payloads = (0..each).map(|n| moved(&part, n));
             client.publish_windowed(&topic, payloads, window).await
         });
     }
@@ -110,18 +127,23 @@ async fn durable(mqtt: SocketAddr, connections: usize, window: usize) -> Result<
         &format!("durable events, {connections} connections, window {window}"),
         &per_second(each * connections, watch.elapsed()),
     );
-    Ok(())
+    Ok(each * connections)
 }
 
 /// Publishes one by one at a pace, and says how long each PUBACK took.
-async fn at_pace(mqtt: SocketAddr, n: usize, every: Duration, count: usize) -> Result<Figures> {
+async fn at_pace(
+    mqtt: SocketAddr,
+    n: usize,
+    part: String,
+    (every, count): (Duration, usize),
+) -> Result<Figures> {
     let (mut client, topic) = door(mqtt, n).await?;
     let mut ticks = tokio::time::interval(every);
     let mut took = Figures::default();
     for event in 0..count {
         ticks.tick().await;
         let watch = Stopwatch::start();
-        client.publish(&topic, &moved(event)).await?;
+        client.publish(&topic, &moved(&part, event)).await?;
         took.add(watch.elapsed());
     }
     Ok(took)
@@ -132,7 +154,7 @@ async fn paced(mqtt: SocketAddr) -> Result<()> {
     let count = few(500);
     let mut running = JoinSet::new();
     for n in 0..PACERS as usize {
-        running.spawn(at_pace(mqtt, n, every, count));
+        running.spawn(at_pace(mqtt, n, format!("paced-{n}"), (every, count)));
     }
     let mut all = Figures::default();
     while let Some(took) = running.join_next().await {
@@ -151,7 +173,8 @@ async fn flooded(mqtt: SocketAddr) -> Result<()> {
     for _ in 0..PAIRS {
         idle.add(presses(mqtt, &mut run).await?.value(99));
         let every = Duration::from_secs(1) / FLOOD;
-        let flood = tokio::spawn(at_pace(mqtt, 0, every, usize::MAX));
+        let flood = at_pace(mqtt, 0, format!("flood-{run}"), (every, usize::MAX));
+        let flood = tokio::spawn(flood);
         let took = presses(mqtt, &mut run).await;
         flood.abort();
         flooded.add(took?.value(99));
