@@ -282,9 +282,7 @@ pub struct Heard {
 impl Heard {
     /// Whether the session takes an activation for its own, and remembers it if so. Box and cloud ask alike.
     pub fn takes(&mut self, test: &Test, point: &PointKey, role: Role, hazard: Hazard) -> bool {
-        let is_other = self.hazard.is_some_and(|first| first != hazard);
-        let again = self.rang.iter().any(|(rang, over)| rang == point && *over);
-        if !test.covers(point, role) || is_other || again {
+        if !test.covers(point, role) || self.is_broken(point, hazard) {
             return false;
         }
         self.hazard = Some(hazard);
@@ -292,6 +290,14 @@ impl Heard {
             self.rang.push((point.clone(), false));
         }
         true
+    }
+
+    /// Whether what the session has heard makes this activation real: the point's second one, or another hazard.
+    /// It is then real for every session, or two that overlap would hide what each alone lets through.
+    #[must_use]
+    pub fn is_broken(&self, point: &PointKey, hazard: Hazard) -> bool {
+        let is_other = self.hazard.is_some_and(|first| first != hazard);
+        is_other || self.rang.iter().any(|(rang, over)| rang == point && *over)
     }
 
     /// The activation of a point is over; says whether one was going on.

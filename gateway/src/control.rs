@@ -3,16 +3,18 @@
 //! Pure. Owns the judgement and what follows for the MQTT server; applying it is for `intake`, which owns the
 //! site.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::config::{Config, ConfigFault, MqttCredential};
+use domain::config::{Config, ConfigFault, Enrolment, MqttCredential};
 use domain::digest::{SUITE, from_hex_32};
 use domain::id::{CentreId, GatewayId, Username};
 use domain::wire::SignedConfig;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
+use crate::adapter::{Wish, can_be_told, order};
 use crate::broker::{Access, Credential, FilterFault, TopicFilter};
 
 /// A Config that can be taken as it is.
@@ -106,9 +108,10 @@ pub fn check(signed: &SignedConfig, present: &Present) -> Result<Checked, Refusa
 /// # Errors
 /// When a log-in in it is unusable.
 pub fn ready(config: Config) -> Result<Checked, Refusal> {
+    let obeyed = Arc::new(obeyed(&config));
     let credentials = config.mqtt_credentials.iter();
     let access = credentials
-        .map(|credential| log_in(&config, credential))
+        .map(|credential| log_in(&config, credential, &obeyed))
         .collect::<Result<Access, _>>()?;
     Ok(Checked {
         config: Arc::new(config),
@@ -127,7 +130,11 @@ pub fn claimed_version(signed: &SignedConfig) -> u64 {
 }
 
 /// A log-in has the reserved slots when an enrolment it may speak for has a life-safety role (D3).
-fn log_in(config: &Config, credential: &MqttCredential) -> Result<Credential, Refusal> {
+fn log_in(
+    config: &Config,
+    credential: &MqttCredential,
+    obeyed: &Arc<HashSet<String>>,
+) -> Result<Credential, Refusal> {
     let username = &credential.username;
     let secret_sha256 =
         from_hex_32(&credential.secret_sha256).map_err(|_| Refusal::BadSecret(username.clone()))?;
@@ -145,7 +152,20 @@ fn log_in(config: &Config, credential: &MqttCredential) -> Result<Credential, Re
         secret_sha256,
         reserved,
         publish,
+        never: Arc::clone(obeyed),
     })
+}
+
+/// The topics on which sirens, lamps and locks are told what to do: only the box may.
+fn obeyed(config: &Config) -> HashSet<String> {
+    let topics = |enrolment: &Enrolment| {
+        let wishes = Wish::ALL
+            .into_iter()
+            .filter(|wish| can_be_told(enrolment, *wish));
+        let orders = wishes.filter_map(|wish| order(enrolment, wish, ""));
+        orders.map(|order| order.topic).collect::<Vec<_>>()
+    };
+    config.enrolments.iter().flat_map(topics).collect()
 }
 
 #[cfg(test)]
@@ -225,6 +245,18 @@ mod tests {
         assert!(matches!(secret, Refusal::BadSecret(_)));
         let filter = refusal(|c| c.publish = vec!["a/#/b".into()]);
         assert!(matches!(filter, Refusal::BadFilter(..)));
+    }
+
+    #[test]
+    fn only_the_box_tells_a_lock_what_to_do() {
+        let mut config = config(1);
+        config.enrolments = vec![enrolment("lock", "antuo/v1/lock/x", Role::Lock)];
+        config.mqtt_credentials = vec![crate::testing::credential("lock", "antuo/#")];
+        let access = ready(config).unwrap().access;
+        let lock = access.get("lock").unwrap();
+        assert!(lock.may_publish("antuo/v1/lock/x"));
+        assert!(!lock.may_publish("antuo/v1/lock/x/set"));
+        assert!(lock.may_subscribe("antuo/v1/lock/x/set"));
     }
 
     #[test]

@@ -165,9 +165,12 @@ fn calls_for_people(body: &RawValue) -> Call {
     let Ok(kind) = event.kind.parse::<Kind>() else {
         return unknown;
     };
-    let held = event.severity == Severity::Test || event.stamp.is_some();
+    // A stamp holds nothing back unless the cloud agrees, and with the line cut nobody knows whether it does.
+    let is_test = event.severity == Severity::Test;
     match kind.hazard() {
-        Some(hazard) if event.state == State::Raised && !held => Call::From(event.source, hazard),
+        Some(hazard) if event.state == State::Raised && !is_test => {
+            Call::From(event.source, hazard)
+        }
         Some(_) | None => Call::Nobody,
     }
 }

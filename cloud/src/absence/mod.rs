@@ -85,7 +85,12 @@ impl Absence {
         let hazard = kind.hazard().filter(|_| self.is_in_force(now))?;
         match (&self.what, stamp) {
             (What::Test(test), Stamp::Test(_)) => {
-                let may = hazard != Hazard::Panic || is_walked(test, point);
+                let may = match hazard {
+                    Hazard::Panic => is_walked(test, point),
+                    // Whether the leader knows of it is only known at the box, which may be burning.
+                    Hazard::Fire => test.kind != TestKind::Drill,
+                    Hazard::Intrusion | Hazard::MissingChild | Hazard::Technical => true,
+                };
                 let takes = may && self.heard.takes(test, point, role, hazard);
                 takes.then_some(Held::Test)
             }
@@ -160,6 +165,15 @@ impl Service {
         now: Timestamp,
     ) -> Option<Held> {
         let (Stamp::Test(id) | Stamp::Bypass(id)) = stamp;
+        let breaks = |absence: &Absence| match (&absence.what, kind.hazard()) {
+            (What::Test(test), Some(hazard)) if absence.is_in_force(now) => {
+                test.covers(point, role) && absence.heard.is_broken(point, hazard)
+            }
+            (What::Test(_) | What::Bypass(_), _) => false,
+        };
+        if matches!(stamp, Stamp::Test(_)) && self.absences.values().any(breaks) {
+            return None;
+        }
         let absence = self.absences.get_mut(&id)?;
         let held = absence.holds(stamp, point, role, kind, now);
         if held.is_some() {

@@ -33,6 +33,15 @@ pub enum Why {
 }
 
 impl Wish {
+    /// One of each kind.
+    pub const ALL: [Self; 5] = [
+        Self::Sound(Why::Alarm),
+        Self::Silence,
+        Self::Light(Why::Alarm),
+        Self::Dark,
+        Self::Release,
+    ];
+
     /// The word of our own schema, and the option that overrides it elsewhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -177,7 +177,10 @@ impl Talk<'_> {
         let counters = &self.driver.seat.counters;
         counters.messages.add(1);
         counters.qos0.add(u64::from(publish.qos == QoS::AtMostOnce));
-        let heard = heard(&publish);
+        // Whoever answers as that broker speaks for what was asked of it, and for nothing else.
+        let is_asked = |filter: &TopicFilter| filter.matches(&publish.topic);
+        let asked = self.driver.settings.topics.iter().any(is_asked);
+        let heard = heard(&publish).filter(|_| asked);
         match self.places.acquire().await {
             Ok(place) => place.forget(),
             Err(_) => return Some(Ended::IntakeGone),

@@ -326,3 +326,19 @@ async fn a_device_behind_that_broker_is_told_and_one_elsewhere_is_not() {
     );
     scene.bridge.stop().await;
 }
+
+#[tokio::test]
+async fn that_broker_speaks_for_nothing_it_was_not_asked_for() {
+    let mut scene = Scene::with(&["zigbee2mqtt/#"], EAGER).await;
+    let mut guest = scene.house.welcome(false).await;
+    guest.publish(QOS1, 1, "antuo/v1/hall/button", b"x").await;
+    assert_eq!(guest.ack().await, Some(1), "or it would come for ever");
+    guest.publish(QOS1, 2, "zigbee2mqtt/s", b"x").await;
+    let heard = scene.next().await;
+    assert_eq!(&*heard.message.topic, "zigbee2mqtt/s");
+    heard.ack.committed();
+    assert_eq!(guest.ack().await, Some(2));
+    let counters = Arc::clone(&scene.bridge.board.borrow()[0].counters);
+    assert_eq!(counters.unusable.get(), 1);
+    scene.bridge.stop().await;
+}

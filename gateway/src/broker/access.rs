@@ -2,7 +2,7 @@
 //!
 //! Owns the credentials' digests. Never sees a socket and never keeps a secret that was presented.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,15 +20,17 @@ pub struct Credential {
     pub secret_sha256: [u8; 32],
     /// A life-safety role stands behind it: it may use the reserved connection slots (decisions.md D3).
     pub reserved: bool,
-    /// Topics it may publish and subscribe to, its will included. None listed means none allowed.
+    /// Topics it may publish and subscribe to, its will included, but for [`Self::never`]. None listed means none allowed.
     pub publish: Vec<TopicFilter>,
+    /// Topics that are the box's own to publish to, whatever the filters say: what sirens, lamps and locks obey.
+    pub never: Arc<HashSet<String>>,
 }
 
 impl Credential {
     /// Says whether this credential may publish to `topic`.
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {
-        self.publish.iter().any(|filter| filter.matches(topic))
+        self.publish.iter().any(|filter| filter.matches(topic)) && !self.never.contains(topic)
     }
 
     /// Says whether every topic under `filter`, a well-formed one, is one of this credential's.
@@ -127,6 +129,7 @@ mod tests {
                 .iter()
                 .map(|f| TopicFilter::parse(f).unwrap())
                 .collect(),
+            never: Arc::default(),
         }
     }
 

@@ -308,8 +308,28 @@ pub(super) struct Door {
 struct Queue {
     per_address: HashMap<IpAddr, usize>,
     /// By order of arrival. Dropping the sender evicts.
-    unidentified: BTreeMap<u64, oneshot::Sender<Infallible>>,
+    unidentified: BTreeMap<u64, (IpAddr, oneshot::Sender<Infallible>)>,
     arrivals: u64,
+}
+
+impl Queue {
+    /// Makes room at the cost of the address that takes most of it, so that a host that opens sockets and says
+    /// nothing puts out its own.
+    fn evict(&mut self) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (address, _) in self.unidentified.values() {
+            *counts.entry(*address).or_default() += 1;
+        }
+        let most = counts.values().max().copied();
+        let greedy = |address: &IpAddr| counts.get(address).copied() == most;
+        let oldest = self
+            .unidentified
+            .iter()
+            .find(|(_, (address, _))| greedy(address));
+        if let Some(arrival) = oldest.map(|(arrival, _)| *arrival) {
+            self.unidentified.remove(&arrival);
+        }
+    }
 }
 
 impl Door {
@@ -331,12 +351,12 @@ impl Door {
         }
         *count += 1;
         while queue.unidentified.len() >= self.unidentified.max(1) {
-            queue.unidentified.pop_first();
+            queue.evict();
         }
         queue.arrivals += 1;
         let arrival = queue.arrivals;
         let (place, evicted) = oneshot::channel();
-        queue.unidentified.insert(arrival, place);
+        queue.unidentified.insert(arrival, (address, place));
         add(&self.reporter.counters.open);
         Some(Admitted {
             door: Arc::clone(self),

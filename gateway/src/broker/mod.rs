@@ -265,7 +265,8 @@ pub const CONNECTIONS: usize = 512;
 /// Clients logged in at once under one credential. Beyond: the one longest on line is closed,
 /// [`CloseReason::TakenOver`].
 pub const PER_CREDENTIAL: usize = 64;
-/// Sockets that have not logged in. Beyond: the oldest is closed, [`CloseReason::Evicted`].
+/// Sockets that have not logged in. Beyond: the oldest of the address that has most is closed,
+/// [`CloseReason::Evicted`].
 pub const UNIDENTIFIED: usize = 256;
 /// Sockets from one address. Beyond: closed at once, [`Refusal::AddressFull`].
 pub const PER_ADDRESS: usize = 256;

@@ -16,7 +16,7 @@ use super::group::{Chance, Unusable, decide};
 use super::{Intake, memory};
 use crate::broker::{Ack, Planned, Publish, Talk};
 use crate::hub::Change;
-use crate::site::{Asked, Decision, Mark, Now, Site};
+use crate::site::{Account, Asked, Became, Decision, Mark, Now, Site};
 use crate::store::Previous;
 use crate::store::afloat::Numbers;
 use crate::store::row::{Entry, SealedRow, Submission};
@@ -37,6 +37,18 @@ pub(super) struct Diskless {
     seen: VecDeque<Mark>,
     changes: BTreeMap<String, Option<String>>,
     changes_bytes: usize,
+}
+
+/// What becomes of a message without a disk.
+enum Floated {
+    /// It waits for the cloud's receipt of these.
+    Taken(Numbers, Planned),
+    /// It says nothing new and is no resend of what still floats: there is nothing to wait for.
+    NothingNew(Planned),
+    /// It has nothing to do with life safety.
+    NoLifeSafety,
+    /// Memory is full, or there is no site.
+    NoRoom,
 }
 
 impl Diskless {
@@ -177,14 +189,24 @@ impl Intake {
     /// One message, from memory.
     pub(super) fn float(&mut self, publish: Publish) {
         match self.try_float(&publish) {
-            Ok((Some(numbers), planned)) => {
+            Ok(Floated::Taken(numbers, planned)) => {
                 planned.deliver();
                 if let Some(diskless) = self.diskless.as_mut() {
                     diskless.waiting.push((numbers, publish.ack));
                 }
                 self.settle_afloat();
             }
-            Ok((None, _)) => self.turn_away(publish.ack),
+            Ok(Floated::NothingNew(planned)) => {
+                planned.deliver();
+                publish.ack.committed();
+            }
+            // A bridge carries smoke behind its doors: were it refused, the same door would come first again,
+            // for ever. The fault of the disk is told; the door is not.
+            Ok(Floated::NoLifeSafety) if publish.reserved => {
+                self.parts.gauges.publishes_failed.add(1);
+                publish.ack.committed();
+            }
+            Ok(Floated::NoLifeSafety | Floated::NoRoom) => self.turn_away(publish.ack),
             Err(error) => {
                 tracing::error!(%error, "a message cannot go up from memory");
                 self.turn_away(publish.ack);
@@ -197,11 +219,10 @@ impl Intake {
         ack.failed();
     }
 
-    /// The numbers the message waits for; none when it is not taken, and then nothing has changed.
-    fn try_float(&mut self, publish: &Publish) -> Result<(Option<Numbers>, Planned), Unusable> {
-        let nothing = (None, Planned::default());
+    /// What becomes of a message. Unless it is taken nothing has changed.
+    fn try_float(&mut self, publish: &Publish) -> Result<Floated, Unusable> {
         let (Some(site), true) = (self.site.as_ref(), self.diskless.is_some()) else {
-            return Ok(nothing);
+            return Ok(Floated::NoRoom);
         };
         let mut trial = site.clone();
         let now = self.parts.clock.now();
@@ -210,20 +231,26 @@ impl Intake {
         let is_silent = decision.events.is_empty() && decision.marks.is_empty();
         let saves = |event: &domain::event::Event| event.kind.lane() == Lane::LifeSafety;
         if !is_silent && !decision.events.iter().any(saves) {
-            return Ok(nothing);
+            return Ok(Floated::NoLifeSafety);
         }
+        let is_repeat = |account: &Account| account.became == Became::Repeat;
+        let may_float = decision.account.as_ref().is_none_or(is_repeat);
         let mut into = Submission::default();
         self.add(decision, &now, &mut into)?;
         let mut planned = publish.plan();
         let changes = std::mem::take(&mut planned.changes);
         let Some(numbers) = self.take_afloat(trial, into, changes) else {
-            return Ok(nothing);
+            return Ok(Floated::NoRoom);
         };
-        Ok((Some(numbers), planned))
+        Ok(if is_silent && !may_float {
+            Floated::NothingNew(planned)
+        } else {
+            Floated::Taken(numbers, planned)
+        })
     }
 
-    /// Numbers the events and takes over the copy of the site that decided them. What says nothing new may be the
-    /// resend of what still floats: it waits for all of that.
+    /// Numbers the events and takes over the copy of the site that decided them. A resend says nothing
+    /// new: it waits for all that floats.
     fn take_afloat(
         &mut self,
         trial: Site,
@@ -261,6 +288,12 @@ impl Intake {
         let decision = trial.tick(&now, &mut || chance.draw());
         let saves = |event: &domain::event::Event| event.kind.lane() == Lane::LifeSafety;
         if !decision.events.is_empty() && !decision.events.iter().any(saves) {
+            // The events come up again; what devices are to be told does not wait for them.
+            for tell in decision.tells {
+                if let Err(error) = self.say(tell, &mut Submission::default()) {
+                    tracing::error!(%error, "a device is told, and the row of it is lost");
+                }
+            }
             return;
         }
         let usable = chance.check();

@@ -281,7 +281,7 @@ impl Intake {
         self.commit_or_forget(usable.map(|()| submission)).await;
     }
 
-    fn say(&self, tell: Tell, into: &mut Submission) -> Result<(), Unusable> {
+    pub(super) fn say(&self, tell: Tell, into: &mut Submission) -> Result<(), Unusable> {
         tracing::info!(point = %tell.point, topic = tell.topic, "a device is told");
         if self.parts.tells.receiver_count() > 0 {
             // An error means that the last bridge has just gone.

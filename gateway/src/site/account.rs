@@ -92,8 +92,9 @@ impl Account {
     /// Of a message that an adapter read.
     #[must_use]
     pub fn of(message: &Message, signal: &Signal<'_>) -> Self {
+        // Of those proven alive the device itself comes last, behind its bridge.
         let point = message.readings.first().map(|reading| &reading.point);
-        let point = point.or(message.alive.first());
+        let point = point.or(message.alive.last());
         Self {
             became: if signal.retained {
                 Became::Retained

@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::alarm::{self, Condition, Input, Outcome, Refusal};
 use domain::command::{Act, Bypass, Command, DRILL_MARK, Ended, Heard, Test, Unfit, may_bypass};
 use domain::config::Role;
-use domain::event::{Detail, State};
+use domain::event::Detail;
 use domain::id::{CommandId, EventId, PointKey};
 use domain::kind::{Hazard, Kind, Severity};
 
@@ -103,7 +103,10 @@ impl Site {
         activation: Option<EventId>,
         input: Input,
     ) -> Result<(), Unfit> {
-        enrolled(step, point)?;
+        // One in alarm that a Config has taken away rings on, and must not ring for ever.
+        if !self.points.contains_key(point) {
+            enrolled(step, point)?;
+        }
         let nature = nature(step, point, false);
         let known = self.points.entry(point.clone()).or_default();
         let newest = known.rang.map(|rang| rang.event);
@@ -240,6 +243,17 @@ impl Site {
         }
     }
 
+    /// Nobody said that this fire alarm is the drill's: it goes, whether or not it is still there.
+    pub(super) fn unmarked(&mut self, step: &mut Step<'_>, point: &PointKey, kind: Kind) {
+        let level = self.points.get(point).and_then(|p| p.levels.get(&kind));
+        if level.is_some_and(Level::is_open) {
+            self.tell_anew(step, point, kind);
+        } else {
+            self.raise(step, point, kind, kind.severity(), Detail::None, None);
+            self.restore(step, point);
+        }
+    }
+
     /// A condition that was held back is real, if it is still there.
     pub(super) fn tell_anew(&mut self, step: &mut Step<'_>, point: &PointKey, kind: Kind) {
         let level = self.points.get(point).and_then(|p| p.levels.get(&kind));
@@ -255,6 +269,13 @@ impl Site {
         let trusted = step.now.clock_trust != domain::time::ClockTrust::Unset;
         for absence in self.service.take_unjudged() {
             let (id, left) = (absence.id, absence.left(step.now.wall, trusted));
+            let held = absence.held.iter().filter(|_| absence.is_drill());
+            for (point, kind) in held {
+                // Whether it was marked is not kept: it is asked for once more.
+                let mark = Timer::Mark(id, point.clone(), *kind);
+                let until = step.now.monotonic + DRILL_MARK;
+                self.timers.insert(mark, until);
+            }
             self.service.begin(absence);
             match left {
                 Some(left) => {
@@ -354,13 +375,16 @@ impl Site {
             .any(|point| point.rang.as_ref().is_some_and(burns))
     }
 
-    /// Lets a door go, with the fact.
+    /// Lets a door go, with the fact: once for each door and fire, and for each person who asks.
     pub(super) fn release(&mut self, step: &mut Step<'_>, door: &PointKey, detail: Detail) {
-        let draft = Draft {
-            state: State::Raised,
-            ..Draft::raised(Kind::DoorReleased).with(detail)
-        };
-        step.mint(Some(door), draft, &mut self.order);
+        let is_asked = matches!(detail, Detail::Released { asked: Some(_), .. });
+        let known = self.points.entry(door.clone()).or_default();
+        let is_first = !std::mem::replace(&mut known.released, true);
+        step.points.insert(door.clone());
+        if is_first || is_asked {
+            let draft = Draft::raised(Kind::DoorReleased).with(detail);
+            step.mint(Some(door), draft, &mut self.order);
+        }
         self.wish(step, door, Wish::Release);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::event::Detail;
-use domain::id::PointKey;
+use domain::id::{DeviceId, PointKey};
 use domain::kind::{Hazard, Kind};
 
 use super::Site;
@@ -18,8 +18,10 @@ use crate::adapter::{Why, Wish, can_be_told, order};
 
 /// How long a device may take to say that it did as told. Then it is told again, and the fault is raised.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
-/// Times something is told. Then the fault stays until the device says what was wished.
+/// Times something is told at once. Then the fault stays until the device says what was wished.
 const TOLD: u8 = 3;
+/// How often a door is told on while there is fire and it does not say that it is free.
+const RELEASE_AGAIN: Duration = Duration::from_secs(30);
 /// How long a message may wait for a device that is away. Then it is not wanted any more: a door that is told
 /// late to open opens on nobody's word.
 const GOOD_FOR: Duration = Duration::from_secs(10);
@@ -150,6 +152,31 @@ impl Site {
         if light {
             self.wish_all(step, wanted.light.map_or(Wish::Dark, Wish::Light));
         }
+        if !self.is_on_fire() {
+            let released = self.points.iter_mut().filter(|(_, point)| point.released);
+            for (door, point) in released {
+                point.released = false;
+                step.points.insert(door.clone());
+            }
+        } else if before.is_none() {
+            self.wish_all(step, Wish::Release);
+        }
+    }
+
+    /// In fire a door that locked itself, or was away, is told again.
+    pub(super) fn keep_free(&mut self, step: &mut Step<'_>, device: &DeviceId) {
+        if !self.is_on_fire() {
+            return;
+        }
+        let book = step.book;
+        let of_device = book
+            .config()
+            .enrolments
+            .iter()
+            .filter(|e| e.device == *device);
+        for enrolment in of_device.filter(|e| can_be_told(e, Wish::Release)) {
+            self.wish(step, &enrolment.key(), Wish::Release);
+        }
     }
 
     fn wanted(&self) -> Shown {
@@ -217,9 +244,19 @@ impl Site {
             return;
         };
         let (wish, id, told) = (awaited.wish, awaited.id.clone(), awaited.told);
+        let is_release = wish == Wish::Release;
+        if is_release && !self.is_on_fire() {
+            self.effects.awaited.remove(point);
+            self.fault(step, point, false);
+            return;
+        }
         self.fault(step, point, true);
         if told < TOLD {
             self.tell(step, point, wish, id, told + 1);
+        } else if is_release {
+            self.tell(step, point, wish, id, told);
+            let until = step.now.monotonic + RELEASE_AGAIN;
+            self.timers.insert(Timer::Effect(point.clone()), until);
         }
     }
 

@@ -167,6 +167,9 @@ impl Site {
     /// A condition ended.
     fn cleared(&mut self, step: &mut Step<'_>, point: &PointKey, kind: Kind) {
         self.service.let_go(point, kind);
+        if matches!(kind, Kind::LockUnlocked | Kind::DeviceOffline) {
+            self.keep_free(step, &point.device);
+        }
         let pair = PAIRS.iter().find(|(raising, _)| *raising == kind);
         let draft = Draft {
             severity: INFO,
@@ -188,7 +191,7 @@ impl Site {
     }
 
     /// The point's alarm ends its active part once none of its conditions is there any more.
-    fn restore(&mut self, step: &mut Step<'_>, point: &PointKey) {
+    pub(super) fn restore(&mut self, step: &mut Step<'_>, point: &PointKey) {
         let known = self.points.entry(point.clone()).or_default();
         let still = |(kind, level): (&Kind, &Level)| {
             kind.hazard().is_some_and(is_peoples) && level.is_open()
@@ -217,10 +220,10 @@ impl Site {
     ) {
         let is_activation = state == State::Raised && kind.hazard().is_some_and(is_peoples);
         let same_as = self.same_press(step, point, kind).filter(|_| is_activation);
-        let stamp = if is_activation && same_as.is_none() {
-            self.stamp(step, point, kind, kind.severity())
-        } else {
-            None
+        let stamp = match same_as {
+            None if is_activation => self.stamp(step, point, kind, kind.severity()),
+            Some(_) => self.stamp_of_press(point),
+            None => None,
         };
         let draft = Draft {
             state,
@@ -248,8 +251,16 @@ impl Site {
                 kind,
                 at: step.now.wall,
                 monotonic: Some(step.now.monotonic),
+                stamp,
             });
         }
+    }
+
+    /// The stamp of the press that is repeated, while what stamped it is in force.
+    fn stamp_of_press(&self, point: &PointKey) -> Option<Stamp> {
+        let stamp = self.points.get(point)?.press?.stamp?;
+        let (Stamp::Test(id) | Stamp::Bypass(id)) = stamp;
+        self.service.get(id).map(|_| stamp)
     }
 
     /// The press this one only repeats: within [`SAME_PRESS`], from a device that cannot tell its

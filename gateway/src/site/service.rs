@@ -67,6 +67,16 @@ impl Absence {
         matches!(&self.what, What::Test(test) if test.kind == TestKind::Drill)
     }
 
+    /// Whether an activation within a test is real because of what the test has heard.
+    fn is_broken(&self, point: &PointKey, role: Role, kind: Kind) -> bool {
+        match (&self.what, kind.hazard()) {
+            (What::Test(test), Some(hazard)) => {
+                test.covers(point, role) && self.heard.is_broken(point, hazard)
+            }
+            (What::Test(_) | What::Bypass(_), _) => false,
+        }
+    }
+
     fn takes(&mut self, point: &PointKey, role: Role, kind: Kind) -> Option<Stamp> {
         match &self.what {
             What::Bypass(bypass) => (bypass.point == *point).then_some(Stamp::Bypass(self.id)),
@@ -131,9 +141,14 @@ impl Service {
         self.absences.values().find(is_it).map(|absence| absence.id)
     }
 
-    /// Whether an activation is held back, and by what. A bypass comes before a test.
+    /// Whether an activation is held back, and by what. A bypass comes before a test, and what breaks through
+    /// one test is real in all.
     pub fn stamp(&mut self, point: &PointKey, role: Role, kind: Kind) -> Option<Stamp> {
         let bypass = self.bypass_of(point);
+        let breaks = |absence: &Absence| absence.is_broken(point, role, kind);
+        if bypass.is_none() && self.absences.values().any(breaks) {
+            return None;
+        }
         let first = bypass.into_iter().chain(self.absences.keys().copied());
         let order: Vec<CommandId> = first.collect();
         for id in order {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::alarm::Condition;
+use domain::command::Stamp;
 use domain::id::{ChildId, CommandId, EventId, PointKey};
 use domain::kind::{Hazard, Kind};
 use domain::presence::Presence;
@@ -57,6 +58,9 @@ pub struct Point {
     /// What it last rang for, until it is normal again.
     #[serde(default)]
     pub rang: Option<Rang>,
+    /// It is a door, and its release is on record for the fire there is.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// Why a point rings.
@@ -84,6 +88,9 @@ pub struct Press {
     /// Monotonic time, if it was in this run.
     #[serde(skip)]
     pub monotonic: Option<Duration>,
+    /// What held it back from agencies.
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
 }
 
 /// Everything put back together.

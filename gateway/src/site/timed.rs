@@ -80,7 +80,7 @@ impl Site {
                     let stamped = self.service.get(id).is_some();
                     self.service.let_go(&point, kind);
                     if stamped {
-                        self.tell_anew(&mut step, &point, kind);
+                        self.unmarked(&mut step, &point, kind);
                     }
                 }
                 Timer::Effect(point) => self.no_effect(&mut step, &point),

@@ -77,6 +77,7 @@ pub(super) fn credential(
             .iter()
             .map(|filter| TopicFilter::parse(filter).unwrap())
             .collect(),
+        never: Arc::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{CARERS, Millis, is_stale};
 use crate::forwarding::NOT_FORWARDED_AFTER;
 use crate::page::look::{Line, Look, WaitingAlarm};
 use crate::page::session::Who;
-use crate::site::{Alarm, View};
+use crate::site::{Alarm, View, is_silent};
 use crate::status::Shown;
 use crate::store::Standing;
 
@@ -162,7 +162,9 @@ pub fn status(
             .map(|alarm| alarm_shown(view, alarm))
             .collect(),
         not_forwarded: not_forwarded(look, sees_silent),
-        devices: view.map(devices).unwrap_or_default(),
+        devices: view
+            .map(|view| devices(view, sees_silent))
+            .unwrap_or_default(),
     }
 }
 
@@ -268,7 +270,8 @@ pub(super) fn not_forwarded(look: &Look, sees_silent: bool) -> Option<NotForward
     (found.doubtful || !found.alarms.is_empty()).then_some(found)
 }
 
-fn devices(view: &View) -> Vec<Device> {
+/// When a silent button was last heard is when it was pressed, which is for those alone who may know.
+fn devices(view: &View, sees_silent: bool) -> Vec<Device> {
     let mut devices: BTreeMap<&str, Device> = BTreeMap::new();
     for enrolment in &view.config.enrolments {
         let device = devices
@@ -286,7 +289,11 @@ fn devices(view: &View) -> Vec<Device> {
             device.roles.push(enrolment.role);
         }
     }
-    for (point, at) in &view.heard {
+    let is_hidden = |point: &PointKey| {
+        let mut all = view.config.enrolments.iter();
+        !sees_silent && all.any(|e| e.device == point.device && is_silent(e))
+    };
+    for (point, at) in view.heard.iter().filter(|(point, _)| !is_hidden(point)) {
         if let Some(device) = devices.get_mut(point.device.as_str()) {
             device.heard = device.heard.max(Some((*at).into()));
         }
